@@ -1,0 +1,1 @@
+"""Loss-driven learning rates for Keras 3 (being filled in)."""

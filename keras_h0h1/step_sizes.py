@@ -1,0 +1,141 @@
+r"""The step sizes, as pure functions of the loss and of the smoothness constants.
+
+Everything else in the package calls these functions; no formula is written a second time.
+They take Python numbers, NumPy arrays or tensors of the active backend. With only Python and
+NumPy arguments they compute in NumPy (float64 stays float64, whatever the backend's default);
+with a tensor among the arguments they compute with `keras.ops` and can be compiled.
+
+Notation, that of the two papers:
+
+| symbol | argument | meaning |
+|---|---|---|
+| $f$ | `loss` | the loss at the current weights |
+| $f^*$ | `f_star` | its infimum, or a lower bound on it |
+| $\Delta = \max(f - f^*, 0)$ | | the gap |
+| $H_0, H_1, \rho$ | `H0, H1, rho` | $\|\nabla^2 f\| \le \ell(\Delta) = H_0 + H_1 \Delta^\rho$ |
+| $G$ | `gradient_norm` | $\|\nabla f\|$ |
+
+References:
+    A. F. Alimisis, R. Islamov, A. Lucchi, arXiv 2510.03164 (2025): rules `paper`, `practical`.
+    B. Liu, Ge, Pan, An, Zhang, arXiv 2509.07972 (2025): rule `power`.
+
+The rules `sharp` and `envelope` follow from the descent lemma: for $0 < \eta \le 2/\ell(\Delta)$,
+$f(w - \eta \nabla f) \le f(w) - \eta (1 - \eta \ell(\Delta) / 2) G^2$.
+"""
+
+import numpy as np
+from keras import ops
+
+
+def _namespace(*arguments):
+    """NumPy if no argument is a tensor, else `keras.ops`: the same formula serves both."""
+    return ops if any(ops.is_tensor(argument) for argument in arguments) else np
+
+
+def gap(loss, f_star=0.0):
+    r"""$\Delta = \max(f - f^*, 0)$: how far the loss is above its minimum.
+
+    Example:
+
+    >>> float(gap(3.0, f_star=1.0)), float(gap(0.5, f_star=1.0))
+    (2.0, 0.0)
+    """
+    xp = _namespace(loss)
+    return xp.maximum(loss - f_star, xp.zeros_like(loss))
+
+
+def curvature_bound(loss, H0, H1, f_star=0.0, rho=1.0):
+    r"""$\ell(\Delta) = H_0 + H_1 \Delta^\rho$, the bound on $\|\nabla^2 f\|$.
+
+    Example:
+
+    >>> float(curvature_bound(3.0, H0=1.0, H1=2.0))
+    7.0
+    """
+    return H0 + H1 * gap(loss, f_star) ** rho
+
+
+def _reciprocal(bound):
+    """1/bound, and 0 where the bound is 0: a minimiser, where inf times 0 would be NaN."""
+    xp = _namespace(bound)
+    positive = bound > 0
+    return xp.where(positive, 1.0 / xp.where(positive, bound, xp.ones_like(bound)), 0.0 * bound)
+
+
+def paper(loss, H0, H1, f_star=0.0):
+    r"""$\eta = 1 / (10 H_0 + 20 H_1 \Delta)$, the rule whose rates paper A proves.
+
+    Example:
+
+    >>> float(paper(2.0, H0=1.0, H1=1.0))
+    0.02
+    """
+    return _reciprocal(curvature_bound(loss, 10.0 * H0, 20.0 * H1, f_star))
+
+
+def sharp(loss, H0, H1, f_star=0.0, rho=1.0):
+    r"""$\eta = 1 / \ell(\Delta)$, the step that minimises the descent lemma's bound.
+
+    Example:
+
+    >>> float(sharp(3.0, H0=1.0, H1=1.0))
+    0.25
+    """
+    return _reciprocal(curvature_bound(loss, H0, H1, f_star, rho))
+
+
+def practical_factor(loss, C, f_star=0.0, rho=1.0):
+    r"""$1 / \max(1, (\Delta / C)^\rho)$, what the practical rule multiplies the base rate by.
+
+    Exactly 1 as soon as the gap is at most `C`. Paper A's rule has `f_star=0` and `rho=1`.
+
+    Example: a language model with 50,280 words starts at loss ln 50280 = 10.83.
+
+    >>> round(float(practical_factor(10.83, C=5.0)), 3)
+    0.462
+    """
+    xp = _namespace(loss)
+    return 1.0 / xp.maximum((gap(loss, f_star) / C) ** rho, xp.ones_like(loss))
+
+
+def power(loss, H0, H1, f_star=0.0, rho=1.0, c=0.5):
+    r"""$\eta = c \min(1/H_0, \Delta^{-\rho} / (3^\rho H_1))$, paper B's rule for
+    $(\rho, K_0, K_\rho)$-smoothness with $K_0 = H_0$, $K_\rho = H_1$.
+
+    `c = 1/2` is safe for every $\rho > 0$, by the descent lemma:
+    $c \min(1/a, 1/b) \le 1/(a + b)$ for `c = 1/2`.
+
+    Example:
+
+    >>> round(float(power(8.0, H0=1.0, H1=1.0)), 6)
+    0.020833
+    """
+    xp = _namespace(loss)
+    growth = 3.0**rho * H1 * gap(loss, f_star) ** rho
+    return c * _reciprocal(xp.maximum(growth, xp.zeros_like(loss) + H0))
+
+
+def envelope(loss, gradient_norm, H0, H1, f_star=0.0):
+    r"""$\eta = \operatorname{artanh}(x) / (\sqrt{H_1} G)$ with $x = \sqrt{H_1} G / \ell(\Delta)$.
+
+    The longest step that the worst (H0, H1)-smooth function with this loss *and* gradient norm
+    allows; never shorter than `sharp`, and equal to it as the gradient vanishes. $x < 1$ for
+    every (H0, H1)-smooth function; a noisy mini-batch may break that, so `x` is clipped
+    to $1 - 10^{-6}$, at which the step is 7.25 times that of `sharp`.
+
+    Example:
+
+    >>> round(float(envelope(0.0, 0.0, H0=1.0, H1=1.0)), 6)
+    1.0
+    >>> round(float(envelope(1.0, 1.0, H0=1.0, H1=1.0)), 6)
+    0.549306
+    """
+    xp = _namespace(loss, gradient_norm)
+    bound = curvature_bound(loss, H0, H1, f_star)
+    step = _reciprocal(bound)
+    x = xp.minimum(H1**0.5 * gradient_norm * step, 1.0 - 1e-6)
+    # artanh(x)/x loses its digits near 0; two terms of the series are exact there.
+    small = x < 1e-4
+    safe = xp.where(small, xp.ones_like(x) * 0.5, x)
+    ratio = xp.where(small, 1.0 + x * x / 3.0, xp.arctanh(safe) / safe)
+    return step * ratio

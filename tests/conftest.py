@@ -1,0 +1,56 @@
+"""Devices, precision and seeds for every test; the backend is the one KERAS_BACKEND names."""
+
+import os
+
+# Two simulated devices, so that the data-parallel tests run on any machine. Both have to be asked
+# for before the backend starts.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+)
+
+import keras
+import pytest
+
+BACKEND = keras.backend.backend()
+
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+
+
+@pytest.fixture
+def backend():
+    """The name of the active backend."""
+    return BACKEND
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def float64():
+    """Runs the test in double precision, on JAX too, where 64 bits have to be switched on."""
+    previous = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    if BACKEND == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+    yield
+    if BACKEND == "jax":
+        jax.config.update("jax_enable_x64", False)
+    keras.config.set_floatx(previous)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def floatx(request):
+    """Runs the test once in each precision."""
+    if request.param == "float64":
+        request.getfixturevalue("float64")
+    return request.param
