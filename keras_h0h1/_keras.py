@@ -1,0 +1,185 @@
+"""Everything that differs between backends or touches a private part of Keras, with the reason."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+from keras import ops
+
+
+def state_dtype() -> str:
+    """Dtype of the scalars that decide the rate.
+
+    Never below float32: in bfloat16 a loss of 10.8 has steps of 1/16, and the rate would move in
+    steps of half a percent. float64 only where the user asked for it with `set_floatx`.
+    """
+    return "float64" if keras.config.floatx() == "float64" else "float32"
+
+
+def leaf_optimizers(optimizer) -> list:
+    """The optimizers that hold a learning rate: `optimizer` itself, or those it delegates to.
+
+    `MultiOptimizer` (Keras >= 3.14) lists them in `optimizers`; one built from a callable fills
+    that list only when it is built.
+    """
+    if hasattr(optimizer, "optimizers"):
+        return list(optimizer.optimizers)
+    return [optimizer]
+
+
+def get_schedule(optimizer):
+    """What `learning_rate=` was given: the public property evaluates a schedule instead."""
+    return optimizer._learning_rate
+
+
+def set_schedule(optimizer, schedule) -> None:
+    """`optimizer.learning_rate = schedule`, without evaluating the schedule that is there.
+
+    TensorFlow's `__setattr__` reads a property before it sets it, and reading means calling the
+    old schedule, which has no state yet. The property's setter also untracks a rate's variable.
+    """
+    type(optimizer).learning_rate.fset(optimizer, schedule)
+
+
+def get_iterations(optimizer):
+    """The counter that Keras passes to schedules.
+
+    The public `iterations` is divided by `gradient_accumulation_steps`; schedules are called
+    with the undivided one.
+    """
+    return optimizer._iterations
+
+
+def get_accumulated_gradients(optimizer) -> list:
+    """The sums over the micro-batches so far; Keras has no public name for them."""
+    return optimizer._accumulated_gradients
+
+
+def built_variables(optimizer) -> list:
+    """The model variables `optimizer` was built with, in its order."""
+    return list(optimizer._trainable_variables)
+
+
+def replica_key() -> int:
+    """Which replica the calling thread traces: 0 everywhere but in `tf.distribute`.
+
+    `MirroredStrategy` traces each replica in a thread of its own on the same Python optimizer,
+    so whatever is held on that object between two calls needs one place per replica.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return 0
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return 0
+    key = tf.get_static_value(context.replica_id_in_sync_group)
+    # On a TPU the id is known on the device only; there one trace serves all replicas.
+    return 0 if key is None else int(key)
+
+
+def sum_over_replicas(loss):
+    """The loss of the whole batch, on every replica.
+
+    Under `tf.distribute` Keras divides the loss by the number of replicas and hands over the
+    local part. With it each replica would take a rate of its own and the weights drift apart.
+    JAX computes the loss of the global batch in the first place.
+    """
+    if num_replicas() == 1:
+        return loss
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, loss)
+
+
+def num_replicas() -> int:
+    """Replicas of `tf.distribute` in sync; 1 on every other backend."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def global_norm(gradients):
+    """Euclidean norm of all gradients together, in the dtype of the rate's state."""
+    dtype = state_dtype()
+    total = 0.0
+    for gradient in gradients:
+        if gradient is None:
+            continue
+        # tf.IndexedSlices, the gradient of an embedding, may repeat an index: its norm is only
+        # that of the dense tensor.
+        dense = ops.cast(ops.convert_to_tensor(gradient, sparse=False), dtype)
+        total = total + ops.sum(ops.square(dense))
+    return ops.sqrt(total)
+
+
+@contextmanager
+def explain_leaked_tracer() -> Iterator[None]:
+    """Replaces JAX's leaked-tracer error by one that says what to change."""
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    try:
+        yield
+    except jax.errors.UnexpectedTracerError as error:
+        raise RuntimeError(
+            "The loss that `LossAware` holds belongs to another JAX trace. This happens when the "
+            "whole loss is computed inside `jax.checkpoint` (rematerialise layers instead, with "
+            "`keras.RematScope`), or when `scale_loss` ran in one compiled function and `apply` "
+            "in another (pass the loss along: `stateless_apply(..., loss=loss)`)."
+        ) from error
+
+
+_RATE_CONTROLLERS = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+
+
+def called_by_rate_controller() -> bool:
+    """Whether the code that reads `optimizer.learning_rate` is about to write it back.
+
+    `ReduceLROnPlateau` and `LearningRateScheduler` read the rate, change it and write it. What
+    they write is the base rate; were they given the effective one, the loss-driven factor would
+    be multiplied into the base at every turn. `TensorBoard` and other loggers only read, and
+    want the effective rate. Keras gives the property no way to tell the two apart, so look at
+    the caller: frame 0 is this function, 1 the property, 2 whoever read it.
+    """
+    reader = sys._getframe(2).f_locals.get("self")
+    return isinstance(reader, _RATE_CONTROLLERS)
+
+
+def replace_optimizer(model, optimizer) -> None:
+    """Exchanges the optimizer of a compiled model, without losing metrics or weights.
+
+    `compile` would reset the metrics. The train function has closed over the old optimizer, and
+    the compile configuration is what `model.save` writes.
+    """
+    model.optimizer = optimizer
+    model.train_function = None
+    config = getattr(model, "_compile_config", None)
+    if config is not None:
+        config.config["optimizer"] = optimizer
+
+
+def read_variables(model, variables) -> list[float]:
+    """Current values of a few scalar variables of `model.optimizer`, in the midst of `fit`.
+
+    On JAX the trainer keeps the state outside the variables while an epoch runs; asking for
+    `callback.model` there brings the *whole* state back at every batch. This reads the few
+    scalars out of the trainer's own list instead.
+    """
+    state = getattr(model, "_jax_state", None)
+    if state is None or model._jax_state_synced:
+        return [float(ops.convert_to_numpy(variable)) for variable in variables]
+    position = {id(v): i for i, v in enumerate(model.optimizer.variables)}
+    values = state["optimizer_variables"]
+    return [float(values[position[id(variable)]]) for variable in variables]
+
+
+def callback_model(callback):
+    """`callback.model` without its side effect on JAX: a sync of the whole training state."""
+    return callback._model

@@ -1,0 +1,101 @@
+"""The variables of one loss-driven schedule, and how one step moves them."""
+
+from keras import initializers, ops
+
+from keras_h0h1 import _keras
+from keras_h0h1.schedules import LossDrivenSchedule
+
+
+class RateState:
+    """Holds the state of one schedule inside one optimizer and advances it once per step.
+
+    The state lives in variables that the wrapping optimizer tracks, so Keras saves, restores,
+    shards and donates them with the rest of the optimizer. A variable held by the schedule
+    itself would be none of that, and on JAX it would be a constant of the compiled step.
+
+    Args:
+        leaf: The Keras optimizer that holds the schedule.
+        schedule: The schedule; bound to this state from here on.
+        add_variable: `add_variable` of the optimizer that owns the state.
+    """
+
+    def __init__(self, leaf, schedule: LossDrivenSchedule, add_variable):
+        self.leaf = leaf
+        self.schedule = schedule
+        self.num_micro_batches = leaf.gradient_accumulation_steps or 1
+        values = {"loss": 0.0, **schedule.initial_state()}
+        if self.num_micro_batches > 1:
+            values |= {"loss_sum": 0.0, "loss_count": 0.0}
+        self.variables = {
+            name: add_variable(
+                shape=(),
+                initializer=initializers.Constant(value),
+                dtype=_keras.state_dtype(),
+                # Every replica assigns the same number: any of them will do.
+                aggregation="only_first_replica",
+                name=name,
+            )
+            for name, value in values.items()
+        }
+        schedule.bind(self.variables)
+
+    def rate(self):
+        """The effective rate of the last step; before the first, of the step to come."""
+        last_step = ops.maximum(_keras.get_iterations(self.leaf) - 1, 0)
+        return self.schedule.rate(last_step, self.schedule.current_state())
+
+    def base_rate(self):
+        """The base rate of the last step; before the first, of the step to come."""
+        last_step = ops.maximum(_keras.get_iterations(self.leaf) - 1, 0)
+        return self.schedule.base_rate(last_step, self.schedule.current_state())
+
+    def factor(self):
+        """The loss-driven factor of the last step."""
+        return self.schedule.factor(self.schedule.current_state())
+
+    def advance(self, loss, gradients) -> None:
+        """Takes the loss of one (micro-)batch in. A non-finite loss changes nothing.
+
+        With gradient accumulation the mean over the window's finite losses counts, and the
+        schedule moves on the window's last micro-batch, the one on which the weights move.
+        """
+        state = {name: ops.convert_to_tensor(v) for name, v in self.variables.items()}
+        usable = ops.isfinite(loss)
+        loss = ops.where(usable, loss, ops.zeros_like(loss))
+        new = {}
+        if self.num_micro_batches > 1:
+            total = state["loss_sum"] + loss
+            count = state["loss_count"] + ops.cast(usable, loss.dtype)
+            window_ends = ops.equal(
+                (_keras.get_iterations(self.leaf) + 1) % self.num_micro_batches, 0
+            )
+            new["loss_sum"] = ops.where(window_ends, ops.zeros_like(total), total)
+            new["loss_count"] = ops.where(window_ends, ops.zeros_like(count), count)
+            loss = total / ops.maximum(count, ops.ones_like(count))
+            usable = ops.logical_and(window_ends, count > 0)
+        norm = self._gradient_norm(gradients) if self.schedule.needs_gradient_norm else None
+        if norm is not None:
+            usable = ops.logical_and(usable, ops.isfinite(norm))
+        for name, value in {"loss": loss, **self.schedule.update(state, loss, norm)}.items():
+            new[name] = ops.where(usable, ops.cast(value, state[name].dtype), state[name])
+        for name, value in new.items():
+            self.variables[name].assign(value)
+
+    def _gradient_norm(self, gradients):
+        """Norm of the gradient of the mean loss over the window, unscaled and unclipped."""
+        if _keras.num_replicas() > 1:
+            raise ValueError(
+                "A rule that uses the gradient norm does not run under `tf.distribute`, where "
+                "an optimizer sees the gradient of its own replica only. Use rule='sharp', or "
+                "`keras.distribution` on JAX. "
+                f"Received: schedule={self.schedule!r}, replicas={_keras.num_replicas()}"
+            )
+        gradients = list(gradients)
+        scale = float(self.leaf.loss_scale_factor or 1.0) * self.num_micro_batches
+        if self.num_micro_batches > 1:
+            sums = _keras.get_accumulated_gradients(self.leaf)
+            gradients = [
+                g if g is None else ops.add(ops.convert_to_tensor(g, sparse=False), s)
+                for g, s in zip(gradients, sums, strict=True)
+            ]
+        return _keras.global_norm(gradients) / scale

@@ -1,0 +1,344 @@
+"""The wrapper that lets the learning rate of any Keras optimizer see the loss."""
+
+import keras
+from keras import ops
+
+from keras_h0h1 import _keras
+from keras_h0h1._validation import check_number
+from keras_h0h1.optimizers._rate_state import RateState
+from keras_h0h1.schedules import LossDrivenSchedule
+
+_NO_LOSS = (
+    "`LossAware` was asked to apply gradients, but no loss reached it in this step. "
+    "Under the `mixed_float16` policy `model.compile` wraps the optimizer in "
+    "`keras.optimizers.LossScaleOptimizer`, which keeps the loss to itself: compile with "
+    "`keras_h0h1.LossScaleOptimizer(LossAware(...))` instead. In a custom training loop or "
+    "`train_step`, call `loss = optimizer.scale_loss(loss)` before the gradient is taken, or "
+    "`optimizer.observe(loss)`, or pass the loss along: `optimizer.apply(gradients, variables, "
+    "loss=loss)`, on JAX `optimizer.stateless_apply(..., loss=loss)`. "
+    "Received: loss=None"
+)
+
+
+class _Inbox:
+    """The loss between `scale_loss` and `apply`, one place per replica.
+
+    A plain object, so that neither Keras nor TensorFlow takes it for trackable state. On JAX it
+    holds a tracer for the length of one trace: an assignment made in `scale_loss` would be lost,
+    because Keras runs that in a scope it throws away.
+    """
+
+    def __init__(self):
+        self._losses = {}
+
+    def put(self, loss) -> None:
+        self._losses[_keras.replica_key()] = loss
+
+    def take(self):
+        return self._losses.pop(_keras.replica_key(), None)
+
+
+@keras.saving.register_keras_serializable("keras_h0h1")
+class LossAware(keras.optimizers.Optimizer):
+    """Lets a loss-driven schedule in any Keras optimizer see the loss of the current batch.
+
+    The loss is that of the very batch whose gradient is applied, inside the compiled step,
+    without a round trip to the host; the model and its `train_step` stay as they are. It is the
+    total objective that is differentiated (regularisers and `add_loss` included), unscaled under
+    loss scaling, averaged over the micro-batches of gradient accumulation and over replicas. A
+    NaN or infinite loss leaves the rate as it was. `evaluate` and validation never move it.
+
+    The state (the loss, the factor and what else the schedule remembers) is part of the
+    optimizer's variables: `model.save`, `ModelCheckpoint` and `BackupAndRestore` keep it.
+    `LossAware` works with its own copy of the schedule, so one schedule may be given to several
+    optimizers.
+
+    * `optimizer.learning_rate` reads as the **effective** rate of the last step (before the first
+      step: the base rate), so `keras.callbacks.TensorBoard` logs the truth. Setting it sets the
+      **base** rate. Keras' `ReduceLROnPlateau` and `LearningRateScheduler` read and set the base;
+      your own code does so through `base_learning_rate`.
+    * Decoupled weight decay (`weight_decay=`) is multiplied by the rate in Keras, so it is warmed
+      up as well.
+    * Under `mixed_float16` use `keras_h0h1.LossScaleOptimizer(LossAware(...))`.
+
+    Args:
+        optimizer: Any Keras optimizer whose `learning_rate` is a loss-driven schedule, such as
+            `LossAdaptiveLearningRate` or `SmoothnessLearningRate`; built or not. In a
+            `keras.optimizers.MultiOptimizer` at least one of the optimizers needs such a schedule.
+            If it is built, its state is kept.
+        name: String, the wrapper's name. Defaults to `"loss_aware"`.
+
+    Attributes:
+        inner_optimizer: The wrapped optimizer.
+        base_learning_rate: The rate before the loss-driven factor; settable where the schedule's
+            base is a float.
+        learning_rate_factor: The factor of the last step.
+        observed_loss: The last finite loss that came in (the mean of the window under gradient
+            accumulation); 0 before the first.
+
+    Raises:
+        TypeError: If `optimizer` is not a Keras optimizer, or is loss-aware already.
+        ValueError: If it has no loss-driven schedule, or is a `LossScaleOptimizer`, which has to
+            be outermost.
+        RuntimeError: In training, if no loss arrives.
+
+    Example: with `fit`, nothing else changes.
+
+    >>> import keras, numpy as np
+    >>> from keras_h0h1 import LossAdaptiveLearningRate, LossAware
+    >>> dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    >>> model = keras.Sequential([keras.Input((1,)), dense])
+    >>> schedule = LossAdaptiveLearningRate(0.1, C=4.0)
+    >>> model.compile(LossAware(keras.optimizers.SGD(schedule)), loss="mse")
+    >>> history = model.fit(np.ones((4, 1)), 4.0 * np.ones((4, 1)), verbose=0)
+    >>> float(model.optimizer.observed_loss), float(model.optimizer.learning_rate_factor)
+    (16.0, 0.25)
+
+    Example: a custom loop on TensorFlow or PyTorch. `observe` may be called anywhere between the
+    loss and `apply`; under `tf.distribute` pass the loss that is differentiated, that is, the
+    replica's loss divided by the number of replicas.
+
+    ```python
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    optimizer.observe(loss)
+    optimizer.apply(gradients, model.trainable_variables)
+    ```
+
+    Example: a custom loop on JAX, the stateless twin. The loss goes in with the gradients.
+
+    ```python
+    @jax.jit
+    def step(trainable, optimizer_variables, x, y):
+        loss, gradients = jax.value_and_grad(loss_fn)(trainable, x, y)
+        trainable, optimizer_variables = optimizer.stateless_apply(
+            optimizer_variables, gradients, trainable, loss=loss
+        )
+        return loss, trainable, optimizer_variables
+    ```
+
+    References:
+        F. Alimisis, R. Islamov, A. Lucchi, arXiv 2510.03164 (2025).
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer, name: str | None = "loss_aware"):
+        if isinstance(optimizer, LossAware):
+            raise TypeError(f"`optimizer` is loss-aware already. Received: optimizer={optimizer!r}")
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise TypeError(
+                "`optimizer` must be a Keras optimizer with a loss-driven schedule, such as "
+                "`keras.optimizers.AdamW(LossAdaptiveLearningRate(1e-3, C=4.0))`. "
+                f"Received: optimizer={optimizer!r}"
+            )
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            raise ValueError(
+                "Loss scaling has to be outermost: "
+                "`keras_h0h1.LossScaleOptimizer(LossAware(optimizer))`. "
+                f"Received: optimizer={optimizer!r}"
+            )
+        # As in Keras' own wrapper, the base class's counter and rate stay unused.
+        super().__init__(learning_rate=0.0, name=name)
+        self.inner_optimizer = optimizer
+        self._inbox = _Inbox()
+        self._states: tuple[RateState, ...] = ()
+        self._adopt_schedules()
+        if not self._states and not callable(getattr(optimizer, "_optimizer_map", None)):
+            self._raise_no_schedule()
+        if optimizer.built:
+            self.build(_keras.built_variables(optimizer))
+
+    def _raise_no_schedule(self):
+        schedules = [_keras.get_schedule(leaf) for leaf in self._leaves()]
+        raise ValueError(
+            "`LossAware` has no effect on an optimizer without a loss-driven schedule. Give the "
+            "optimizer one as its `learning_rate`, for example "
+            "`LossAdaptiveLearningRate(1e-3, C=4.0)`. "
+            f"Received: learning_rate={schedules!r}"
+        )
+
+    def _leaves(self):
+        return _keras.leaf_optimizers(self.inner_optimizer)
+
+    def _adopt_schedules(self) -> None:
+        """Gives each loss-driven schedule inside a state of its own."""
+        known = {id(state.leaf) for state in self._states}
+        for leaf in self._leaves():
+            schedule = _keras.get_schedule(leaf)
+            if id(leaf) in known or not isinstance(schedule, LossDrivenSchedule):
+                continue
+            schedule = type(schedule).from_config(schedule.get_config())
+            _keras.set_schedule(leaf, schedule)
+            self._states += (RateState(leaf, schedule, self.add_variable),)
+
+    def build(self, variables) -> None:
+        """Builds the inner optimizer, unless it is built, for the model's trainable variables."""
+        if self.built:
+            return
+        if not self.inner_optimizer.built:
+            self.inner_optimizer.build(variables)
+        # A MultiOptimizer made from a function knows its optimizers only now.
+        self._adopt_schedules()
+        if not self._states:
+            self._raise_no_schedule()
+        super().build(variables)
+
+    @property
+    def variables(self):
+        return self._variables + self.inner_optimizer.variables
+
+    @property
+    def iterations(self):
+        return self.inner_optimizer.iterations
+
+    def observe(self, loss) -> None:
+        """Takes note of the loss of the batch whose gradient is applied next.
+
+        Args:
+            loss: Scalar tensor or float, the objective that is differentiated, before any loss
+                scaling.
+
+        Raises:
+            ValueError: If `loss` is not a scalar.
+        """
+        # Without its tangent the loss is, on JAX, a value of the trace outside `jax.grad`, which
+        # is the one that `apply` runs in.
+        loss = ops.stop_gradient(ops.convert_to_tensor(loss))
+        if len(loss.shape) != 0:
+            raise ValueError(
+                "`loss` must be a scalar, the mean over the batch. "
+                f"Received: loss of shape {tuple(loss.shape)}"
+            )
+        loss = ops.cast(loss, _keras.state_dtype())
+        self._inbox.put(_keras.sum_over_replicas(loss))
+
+    def scale_loss(self, loss):
+        """Keras' trainers call this once per step, before the gradient is taken."""
+        self.observe(loss)
+        return self.inner_optimizer.scale_loss(loss)
+
+    def apply(self, grads, trainable_variables=None, loss=None) -> None:
+        """Applies the gradients with the rate that belongs to the loss.
+
+        Args:
+            grads: List of gradients.
+            trainable_variables: The variables, in the same order. May be left out once built.
+            loss: Scalar, the loss of this batch; only where neither `scale_loss` nor `observe`
+                was called in this step.
+        """
+        if len(grads) == 0:
+            return
+        if not self.built:
+            if trainable_variables is None:
+                raise ValueError(
+                    "The optimizer is not built yet: pass the variables, or call "
+                    "`optimizer.build(variables)` first. Received: trainable_variables=None"
+                )
+            self.build(list(trainable_variables))
+        if loss is not None:
+            self.observe(loss)
+        loss = self._inbox.take()
+        if loss is None:
+            raise RuntimeError(_NO_LOSS)
+        with _keras.explain_leaked_tracer():
+            for state in self._states:
+                state.advance(loss, grads)
+        self.inner_optimizer.apply(grads, trainable_variables)
+
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables, loss=None):
+        """`apply` for JAX: takes all values and returns the new ones.
+
+        Args:
+            optimizer_variables: Values of `optimizer.variables`.
+            grads: List of gradients.
+            trainable_variables: Values of the variables the optimizer was built with.
+            loss: Scalar, the loss of this batch. May be left out where `scale_loss` was called in
+                the same trace, as Keras' own trainer does.
+
+        Returns:
+            The new values of the trainable variables and of the optimizer's.
+        """
+        if loss is not None:
+            self.observe(loss)
+        return super().stateless_apply(optimizer_variables, grads, trainable_variables)
+
+    def _only_state(self) -> RateState:
+        if len(self._states) != 1:
+            raise AttributeError(
+                "A MultiOptimizer has several learning rates; read them from its `optimizers`. "
+                f"Received: {len(self._states)} loss-driven schedules"
+            )
+        return self._states[0]
+
+    @property
+    def learning_rate(self):
+        if _keras.called_by_rate_controller():
+            return self.base_learning_rate
+        return self._only_state().rate()
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        self.base_learning_rate = value
+
+    @property
+    def base_learning_rate(self):
+        return self._only_state().base_rate()
+
+    @base_learning_rate.setter
+    def base_learning_rate(self, value):
+        state = self._only_state()
+        if "base" not in state.variables:
+            raise TypeError(
+                "The base rate follows a schedule or the constants, so it is not settable. "
+                "Construct the schedule with a float `base` if it has to be. "
+                f"Received: learning_rate={value!r}, schedule={state.schedule!r}"
+            )
+        value = value if isinstance(value, float) else ops.convert_to_numpy(value)
+        state.variables["base"].assign(check_number("learning_rate", value, low=0.0))
+
+    @property
+    def learning_rate_factor(self):
+        return self._only_state().factor()
+
+    @property
+    def observed_loss(self):
+        # Each schedule sees the same losses; under accumulation they may end windows apart.
+        return ops.convert_to_tensor(self._states[0].variables["loss"])
+
+    @property
+    def rate_states(self) -> tuple[RateState, ...]:
+        """One per loss-driven schedule: its optimizer, its schedule and its variables."""
+        return self._states
+
+    @property
+    def loss_scale_factor(self):
+        return self.inner_optimizer.loss_scale_factor
+
+    @loss_scale_factor.setter
+    def loss_scale_factor(self, value):
+        # The base class sets it before there is an inner optimizer; LossScaleOptimizer sets it to
+        # None on what it wraps, lest the gradient be unscaled twice.
+        if hasattr(self, "inner_optimizer"):
+            self.inner_optimizer.loss_scale_factor = value
+
+    @property
+    def _model_variables_moving_average(self):
+        # SwapEMAWeights looks one wrapper deep; loss scaling makes it two.
+        return self.inner_optimizer._model_variables_moving_average
+
+    def finalize_variable_values(self, var_list) -> None:
+        self.inner_optimizer.finalize_variable_values(var_list)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "optimizer": keras.optimizers.serialize(self.inner_optimizer),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        config["optimizer"] = keras.optimizers.deserialize(
+            config["optimizer"], custom_objects=custom_objects
+        )
+        return cls(**config)

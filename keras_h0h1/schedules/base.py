@@ -1,0 +1,81 @@
+"""What a schedule that follows the loss has to say about itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+State = dict[str, Any]
+
+
+class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Base class of the schedules whose rate depends on the loss.
+
+    Keras calls a schedule with the step alone, and several times per step, so `__call__` is pure
+    here: it reads a state that `LossAware` advances once per step. A subclass describes
+
+    * `initial_state()`: the scalars it remembers, by name, with their first values;
+    * `update(state, loss, gradient_norm)`: their values after a step's loss was seen;
+    * `base_rate(step, state)` and `factor(state)`: the rate is their product.
+
+    All three are pure functions of scalars, so the same code runs compiled on each backend. The
+    base class owns the entry `"base"`, a settable base rate, for subclasses that want one.
+
+    Attributes:
+        needs_gradient_norm: Whether `update` uses the global norm of the gradient. It costs one
+            pass over the gradients, so it is computed only for the schedules that ask for it.
+    """
+
+    needs_gradient_norm = False
+
+    def __init__(self):
+        self._variables: Mapping[str, keras.Variable] | None = None
+
+    def initial_state(self) -> dict[str, float]:
+        """Names and first values of the scalars that this schedule remembers."""
+        raise NotImplementedError
+
+    def update(self, state: State, loss, gradient_norm=None) -> State:
+        """The entries of `state` that change once a finite `loss` was seen."""
+        raise NotImplementedError
+
+    def base_rate(self, step, state: State):
+        """The rate before the loss-driven factor."""
+        raise NotImplementedError
+
+    def factor(self, state: State):
+        """The loss-driven factor."""
+        return state["factor"]
+
+    def rate(self, step, state: State):
+        """The effective rate, `base_rate * factor`."""
+        return self.base_rate(step, state) * self.factor(state)
+
+    def bind(self, variables: Mapping[str, keras.Variable]) -> None:
+        """Connects the schedule with the variables that hold its state. `LossAware` calls this."""
+        self._variables = variables
+
+    @property
+    def bound(self) -> bool:
+        """Whether an optimizer that sees the loss owns this schedule."""
+        return self._variables is not None
+
+    def current_state(self) -> State:
+        """The state as tensors; inside a compiled step, the traced ones."""
+        if self._variables is None:
+            name = type(self).__name__
+            raise RuntimeError(
+                f"`{name}` was asked for a learning rate, but the optimizer that holds it does "
+                "not see the loss. Wrap the optimizer: "
+                f"`LossAware(keras.optimizers.AdamW({name}(...)))`, or give `AdaptiveGD` the "
+                f"constants. Received: an optimizer that is not loss-aware, with {self!r}"
+            )
+        return {name: ops.convert_to_tensor(v) for name, v in self._variables.items()}
+
+    def __call__(self, step):
+        return self.rate(step, self.current_state())
+
+    def __repr__(self):
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
