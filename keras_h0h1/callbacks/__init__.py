@@ -1,1 +1,6 @@
-""""""
+"""Keras callbacks. A new one: a file of its own here, exported below."""
+
+from keras_h0h1.callbacks.learning_rate_logger import LearningRateLogger
+from keras_h0h1.callbacks.loss_adaptive_warmup import LossAdaptiveWarmup
+
+__all__ = ["LearningRateLogger", "LossAdaptiveWarmup"]
