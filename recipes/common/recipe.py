@@ -1,0 +1,80 @@
+"""A recipe is a configuration and a function; this is what turns it into a program."""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from rich.console import Console
+
+from recipes.common.options import build, parse
+from recipes.common.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A program that trains something.
+
+    Args:
+        name: As in `python -m recipes.NAME`.
+        config: Its dataclass, a subclass of `recipes.common.settings.Training`.
+        train: From a configuration, a run folder and a console to the summary. It resolves the
+            configuration, writes it to the folder, and calls `run_training`.
+        description: Printed above the options by `--help`.
+    """
+
+    name: str
+    config: type
+    train: Callable[[Any, RunFolder, Console], dict]
+    description: str
+
+    def run(
+        self, config: Any, console: Console, label: str | None = None
+    ) -> tuple[dict, RunFolder]:
+        """Trains in a folder of its own, new or that of `config.resume`."""
+        if config.resume:
+            folder = RunFolder(config.resume)
+        else:
+            default = f"{self.name}-{label or config.schedule}"
+            folder = RunFolder.create(config.runs, config.name, default)
+        # Weights, dropout and Python's own generators; the data has a seed by step.
+        keras.utils.set_random_seed(config.seed)
+        keras.config.set_dtype_policy(config.precision)
+        return self.train(config, folder, console), folder
+
+    def main(self, argv: Sequence[str] | None = None) -> dict:
+        """The command line. Errors of the user's making end with one line and status 2."""
+        program = f"python -m recipes.{self.name}"
+        given = parse([self.config], argv, program=program, description=self.description)
+        console = Console()
+        with one_line_errors(program):
+            if "resume" in given:
+                folder = RunFolder(given["resume"])
+                config = folder.read_config(self.config, given)
+            else:
+                config = build(self.config, given)
+            try:
+                summary, folder = self.run(config, console)
+            except KeyboardInterrupt:
+                console.print("Stopped. If an evaluation was reached, `--resume` goes on there.")
+                sys.exit(130)
+        console.print(f"Everything is in {folder.path}", highlight=False, soft_wrap=True)
+        return summary
+
+
+class one_line_errors:
+    """Ends the program with one line where the user can help it: wrong values, missing files."""
+
+    def __init__(self, program: str):
+        self.program = program
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        # Only errors that this project words itself end in `Received:`; others are bugs, and
+        # show where they come from.
+        if isinstance(error, (ValueError, TypeError, OSError)) and "Received:" in str(error):
+            print(f"{self.program}: error: {error}", file=sys.stderr)
+            sys.exit(2)

@@ -1,0 +1,107 @@
+"""The options that every recipe has: how long, how fast, how precise, and where it goes."""
+
+import dataclasses
+from typing import Literal
+
+from keras_h0h1._validation import check_integer, check_number
+from recipes.common.options import option
+
+SCHEDULES = ("none", "linear", "h0h1")
+
+
+@dataclasses.dataclass
+class Training:
+    """Training: the same for every recipe."""
+
+    schedule: Literal[SCHEDULES] = option(
+        "h0h1",
+        "none: the peak rate at once; linear: linear warm-up; h0h1: peak / max(1, (loss - f*) / C)."
+        " Each ends in the same linear decay",
+    )
+    peak_lr: float = option(
+        1e-3, "the plateau's rate; 1e-3 is what the (H0, H1) paper shows for its language models"
+    )
+    C: float | None = option(
+        None,
+        "h0h1: the loss at which the rate reaches its peak [default: half the initial loss that the"
+        " recipe's classes imply, near the papers' 5 for ln 50280 = 10.8]",
+    )
+    f_star: float = option(0.0, "h0h1: a lower bound on the loss; 0 is the paper's choice")
+    warmup: float = option(0.2, "linear: share of the updates spent warming up; 0.2 as the paper")
+    decay: float = option(0.2, "share of the updates in the final linear decay; 0.2 as the paper")
+    final_lr: float = option(1e-5, "where the final decay ends; 1e-5 as the paper")
+    steps: int | None = option(None, "optimizer updates [default: by size]")
+    epochs: float | None = option(None, "passes over the training data, instead of --steps")
+    batch_size: int | None = option(None, "examples in a micro-batch [default: by size]")
+    accumulate: int | None = option(
+        None,
+        "micro-batches averaged for one update; raises the batch without memory [default: by size]",
+    )
+    weight_decay: float = option(
+        0.1, "decoupled; 0.1 is the habit for language models. Keras multiplies it by the rate"
+    )
+    beta_1: float = option(0.9, "AdamW's average of gradients")
+    beta_2: float = option(
+        0.95, "AdamW's average of squares; 0.95 recovers from spikes faster than 0.999"
+    )
+    clip: float = option(1.0, "largest global norm of the gradient; 0 switches clipping off")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
+        "float32",
+        "mixed_bfloat16 halves memory on GPU and TPU; on a CPU it is slower. mixed_float16 adds"
+        " loss scaling",
+    )
+    seed: int = option(0, "of the weights, of dropout and of the order of the data")
+    eval_every: int | None = option(
+        None, "updates between evaluations, each with a checkpoint [default: a tenth of --steps]"
+    )
+    jit: Literal["auto", "on", "off"] = option(
+        "auto",
+        "XLA; auto is on for TensorFlow (twice as fast on a CPU) and JAX, off for PyTorch, whose"
+        " compiler takes minutes to start",
+    )
+    runs: str = option("runs", "folder in which each run makes a folder of its own")
+    name: str | None = option(None, "the run folder's name [default: recipe, schedule and time]")
+    resume: str | None = option(
+        None, "a run folder to go on with, from its checkpoint, with its own configuration"
+    )
+    stop_after: int | None = option(
+        None, "stop after this many updates, with a checkpoint to --resume from"
+    )
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "accumulate", "eval_every", "stop_after"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), low=1)
+        for name in ("peak_lr", "C", "epochs"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), low=0, strict=True)
+        for name in ("final_lr", "weight_decay", "clip"):
+            check_number(name, getattr(self, name), low=0)
+        for name in ("warmup", "decay", "beta_1", "beta_2"):
+            check_number(name, getattr(self, name), low=0, high=1)
+        check_number("f_star", self.f_star)
+        check_integer("seed", self.seed, low=0)
+        if self.schedule == "linear" and self.warmup + self.decay > 1:
+            raise ValueError(
+                "`warmup` and `decay` are shares of the run and must not exceed 1 together. "
+                f"Received: warmup={self.warmup}, decay={self.decay}"
+            )
+
+    def resolved(self, examples: int, defaults: dict, initial_loss: float) -> "Training":
+        """A copy with nothing left open: what is written to `config.json`.
+
+        Args:
+            examples: How many training examples one epoch has.
+            defaults: The recipe's defaults, by size, for the fields that are still `None`.
+            initial_loss: Loss of a model that knows nothing, such as ln(classes). `C` is half of
+                it unless given.
+        """
+        fill = {k: v for k, v in defaults.items() if getattr(self, k) is None}
+        filled = dataclasses.replace(self, **fill)
+        update = filled.batch_size * filled.accumulate
+        if self.epochs is not None:
+            filled.steps = max(1, round(self.epochs * examples / update))
+        filled.epochs = filled.steps * update / examples
+        filled.eval_every = filled.eval_every or max(1, filled.steps // 10)
+        filled.C = filled.C or initial_loss / 2
+        return filled

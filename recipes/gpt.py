@@ -1,0 +1,191 @@
+"""Trains a GPT language model on real text: `python -m recipes.gpt`.
+
+With no options: a small GPT-2 on the Python standard library, with the loss-adaptive rate, in a
+few minutes on two CPU cores. `--size 70m --arch llama` is the papers' model.
+"""
+
+import dataclasses
+import hashlib
+import math
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+from rich.console import Console
+
+from recipes.common.files import atomic
+from recipes.common.optimizers import build_adamw, jit_compile
+from recipes.common.options import option
+from recipes.common.recipe import Recipe
+from recipes.common.run_folder import RunFolder
+from recipes.common.settings import Training
+from recipes.common.training import Task, run_training
+from recipes.text.batches import TokenBatches, validation_windows
+from recipes.text.documents import SEPARATOR
+from recipes.text.generation import generate
+from recipes.text.models import SIZES, build_language_model, parameter_count
+from recipes.text.tokens import TOKEN_SUFFIXES, Corpus, load_corpus
+from recipes.text.unigram import unigram_loss
+
+# What a size means besides the model's shape. The papers: batch 256 x 1024 tokens, 1.2 billion
+# tokens for 70M and 3.2 billion for 160M. Their budget for 410M is not known: 20 tokens per
+# parameter, the ratio of the 160M run.
+_PAPER = {"vocabulary": 50280, "context": 1024, "batch_size": 8, "accumulate": 32}
+DEFAULTS = {
+    "demo": {
+        "vocabulary": 2048, "context": 128, "batch_size": 16, "accumulate": 1, "steps": 300
+    },
+    "70m": {**_PAPER, "steps": 4578},
+    "160m": {**_PAPER, "steps": 12207},
+    "410m": {**_PAPER, "steps": 31280},
+}  # fmt: skip
+
+
+@dataclasses.dataclass
+class GPTConfig(Training):
+    """GPT: model, data and training."""
+
+    arch: Literal["gpt2", "llama"] = option(
+        "gpt2", "gpt2: KerasHub's GPT-2; llama: RoPE, RMSNorm, SwiGLU, untied, as in the paper"
+    )
+    size: Literal[tuple(SIZES)] = option(
+        "demo", "demo: 4 layers of width 128, for two CPU cores; 70m, 160m, 410m: the paper's"
+    )
+    vocabulary: int | None = option(
+        None, "tokens of the tokenizer and rows of the embedding [default: demo 2048, else 50280]"
+    )
+    context: int | None = option(None, "tokens in a window [default: demo 128, else 1024]")
+    dropout: float = option(0.0, "rate of dropout; 0 because text is seen about once")
+    data: tuple[str, ...] = option(
+        (),
+        "text files, folders, or one token file (.bin, .u16, .u32, .npy), separated by commas"
+        " [default: the Python standard library's source]",
+    )
+    token_dtype: Literal["uint16", "uint32"] = option("uint16", "of a .bin token file")
+    validation_share: float = option(0.05, "share of the documents held out")
+    eval_tokens: int = option(32768, "held-out tokens used at each evaluation, spread evenly")
+    sample_tokens: int = option(96, "tokens in each sample of generated text; 0 for none")
+    cache: str | None = option(
+        None, "folder for tokenizers and tokens [default: the user's cache folder]"
+    )
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """A digest of the tokens: of their number, and of up to a megabyte at either end."""
+    key = hashlib.sha256()
+    for tokens in (corpus.training, corpus.validation):
+        key.update(str((tokens.shape, tokens.dtype)).encode())
+        key.update(np.ascontiguousarray(tokens[: 2**19]).tobytes())
+        key.update(np.ascontiguousarray(tokens[-(2**19) :]).tobytes())
+    return key.hexdigest()[:20]
+
+
+def _resolve(config: GPTConfig) -> tuple[GPTConfig, Corpus]:
+    defaults = DEFAULTS[config.size]
+    vocabulary = config.vocabulary or defaults["vocabulary"]
+    # Absolute, so that a resumed run finds its data from any folder.
+    data = tuple(str(Path(path).expanduser().resolve()) for path in config.data)
+    corpus = load_corpus(
+        data, vocabulary, config.validation_share, config.cache, config.token_dtype
+    )
+    if config.vocabulary is None and len(data) == 1 and data[0].endswith(TOKEN_SUFFIXES):
+        vocabulary = max(vocabulary, corpus.vocabulary_size)
+    if corpus.vocabulary_size > vocabulary:
+        raise ValueError(
+            f"The data has {corpus.vocabulary_size} different tokens, more than the model. "
+            f"Received: vocabulary={vocabulary}"
+        )
+    context = config.context or defaults["context"]
+    config = dataclasses.replace(config, vocabulary=vocabulary, context=context, data=data)
+    windows = (len(corpus.training) - 1) // context
+    return config.resolved(windows, defaults, initial_loss=math.log(vocabulary)), corpus
+
+
+def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
+    """Trains one model; see `Recipe` for the contract."""
+    config, corpus = _resolve(config)
+    folder.check_data(corpus.source, fingerprint(corpus))
+    if not folder.config_path.exists():
+        folder.write_config(config)
+    batches = TokenBatches(corpus.training, config.context, config.batch_size, config.seed)
+    validation = validation_windows(
+        corpus.validation, config.context, config.batch_size, config.eval_tokens
+    )
+    unigram = unigram_loss(corpus.training, validation[1], config.vocabulary)
+    size = SIZES[config.size]
+    checkpoint = folder.latest_checkpoint()
+    if checkpoint:
+        model = keras.saving.load_model(checkpoint[0])
+    else:
+        model = build_language_model(
+            config.arch, size, config.vocabulary, config.context, config.dropout
+        )
+        model.compile(
+            build_adamw(config),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            jit_compile=jit_compile(config.jit),
+        )
+    parameters = parameter_count(config.arch, size, config.vocabulary, config.context)
+    console.print(
+        f"Data: {corpus.source}\n"
+        f"Model: {config.arch} {config.size}, {parameters:,} parameters, "
+        f"on {keras.backend.backend()}, {config.precision}\n"
+        f"Run: {config.steps} updates of {config.batch_size * config.accumulate} x "
+        f"{config.context} tokens ({config.epochs:.2f} epochs), schedule {config.schedule}"
+        + (f" with C = {config.C:.3g}" if config.schedule == "h0h1" else "")
+        + f", peak {config.peak_lr:g}\n"
+        f"A uniform guess has validation loss {math.log(config.vocabulary):.4f}, "
+        f"the unigram model {unigram:.4f}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    task = Task(
+        batches=batches.starting_at,
+        validation=validation,
+        unit="tokens",
+        units_per_update=config.batch_size * config.accumulate * config.context,
+        baselines={"unigram": unigram},
+        source=corpus.source,
+    )
+    summary = run_training(model, task, config, folder, console)
+    console.print(
+        f"Validation loss {summary['final_validation_loss']:.4f} (perplexity "
+        f"{summary['perplexity']:.1f}); unigram {unigram:.4f}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if config.sample_tokens and summary["finished"] and not summary["diverged"]:
+        with atomic(folder.path / "sample.txt") as partial:
+            partial.write_text(sample(model, corpus, config), "utf-8")
+    return summary
+
+
+_PROMPTS = ("def ", "import os\n", "class ", "The ")
+
+
+def sample(model: keras.Model, corpus: Corpus, config: GPTConfig) -> str:
+    """Text that the model continues from a few beginnings; ids where there is no tokenizer."""
+    if corpus.tokenizer is None:
+        ids = generate(model, corpus.validation[None, :1], config.context, config.sample_tokens)
+        return " ".join(map(str, ids[0])) + "\n"
+    separator = corpus.tokenizer.token_to_id(SEPARATOR)
+    prompts = [[separator or 0, *corpus.tokenizer.encode(text).ids] for text in _PROMPTS]
+    parts = []
+    for index, prompt in enumerate(prompts):
+        ids = generate(
+            model,
+            np.array([prompt[-config.context + 1 :]]),
+            config.context,
+            config.sample_tokens,
+            seed=config.seed + index,
+        )
+        parts.append(corpus.tokenizer.decode(ids[0].tolist()).strip("\n"))
+    rule = "\n" + "-" * 72 + "\n"
+    return rule.join(parts) + "\n"
+
+
+RECIPE = Recipe("gpt", GPTConfig, train, __doc__)
+
+if __name__ == "__main__":
+    RECIPE.main()

@@ -1,0 +1,1 @@
+"""Text: documents, tokenizer, token files, batches, language models."""

@@ -1,0 +1,97 @@
+"""Language models of the papers' sizes, from KerasHub through the `keras_nlp` name."""
+
+import dataclasses
+
+import keras
+import keras_nlp
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """The shape of a Transformer.
+
+    Args:
+        layers: Number of blocks.
+        width: Size of the hidden states.
+        heads: Attention heads; each has `width / heads` dimensions.
+        intermediate: Width of SwiGLU's hidden layer. GPT-2's own is `4 * width`.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    intermediate: int
+
+
+SIZES = {
+    "demo": Size(4, 128, 4, 384),
+    "70m": Size(6, 512, 8, 1536),
+    "160m": Size(12, 768, 12, 2048),
+    "410m": Size(24, 1024, 16, 2816),
+}
+
+
+def parameter_count(arch: str, size: Size, vocabulary_size: int, context: int) -> int:
+    """The number of weights, in closed form.
+
+    Example: the (H0, H1) paper's 70M model.
+
+    >>> parameter_count("llama", SIZES["70m"], 50280, 1024)
+    71940608
+    """
+    d, f = size.width, size.intermediate
+    if arch == "llama":
+        # Attention and SwiGLU have no biases, RMSNorm has one scale; embedding and head differ.
+        return 2 * vocabulary_size * d + size.layers * (4 * d * d + 3 * d * f + 2 * d) + d
+    # GPT-2: biases everywhere, two parameters a LayerNorm; the head is the embedding.
+    block = 4 * (d * d + d) + (8 * d * d + 5 * d) + 4 * d
+    return (vocabulary_size + context) * d + size.layers * block + 2 * d
+
+
+def build_language_model(
+    arch: str, size: Size, vocabulary_size: int, context: int, dropout: float = 0.0
+) -> keras.Model:
+    """A Keras model from token ids to the logits of the next token.
+
+    Args:
+        arch: `"gpt2"` (learned positions, LayerNorm, GELU, tied head) or `"llama"` (RoPE, RMSNorm,
+            SwiGLU, untied head, no biases; the papers' architecture).
+        size: The shape.
+        vocabulary_size: Number of tokens.
+        context: Longest input, for GPT-2's positions. Llama's have no limit.
+        dropout: Rate of dropout. Defaults to 0: text is seen about once.
+
+    Returns:
+        A functional model, `(batch, time)` int32 to `(batch, time, vocabulary_size)`. KerasHub's
+        task model is its layer `"language_model"`, should one want its `generate` or `backbone`.
+    """
+    common = {
+        "vocabulary_size": vocabulary_size,
+        "num_layers": size.layers,
+        "hidden_dim": size.width,
+        "dropout": dropout,
+    }
+    if arch == "llama":
+        backbone = keras_nlp.models.LlamaBackbone(
+            num_query_heads=size.heads,
+            num_key_value_heads=size.heads,
+            intermediate_dim=size.intermediate,
+            **common,
+        )
+        task = keras_nlp.models.LlamaCausalLM
+    else:
+        backbone = keras_nlp.models.GPT2Backbone(
+            num_heads=size.heads,
+            intermediate_dim=4 * size.width,
+            max_sequence_length=context,
+            **common,
+        )
+        task = keras_nlp.models.GPT2CausalLM
+    language_model = task(backbone, preprocessor=None, name="language_model")
+    # KerasHub's tasks train through tf.data and want a padding mask. Packed windows have no
+    # padding, and a plain Keras model trains from NumPy without TensorFlow.
+    token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+    logits = language_model(
+        {"token_ids": token_ids, "padding_mask": keras.ops.ones_like(token_ids)}
+    )
+    return keras.Model(token_ids, logits, name=f"{arch}_language_model")
