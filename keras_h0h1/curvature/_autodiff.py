@@ -1,0 +1,247 @@
+"""Second derivatives on each backend: the only file here that knows which backend is active.
+
+Every function takes `fn`, a pure function of a list of tensors, and returns lists of tensors.
+JAX and TensorFlow go forward over reverse (one extra forward pass, no second tape kept in
+memory); PyTorch, and TensorFlow where an operation has no forward mode, go backward twice.
+"""
+
+import contextlib
+
+import keras
+
+BACKEND = keras.backend.backend()
+
+
+@contextlib.contextmanager
+def _twice_differentiable():
+    """Fused attention kernels have no second derivative: ask for the plain formula."""
+    enabled = keras.config.is_flash_attention_enabled()
+    keras.config.disable_flash_attention()
+    try:
+        yield
+    finally:
+        if enabled is None or enabled:
+            keras.config.enable_flash_attention()
+
+
+if BACKEND == "jax":
+    import jax
+    import jax.numpy as jnp
+
+    def value_and_grad(fn, primals):
+        return jax.value_and_grad(fn)(primals)
+
+    def hvp(fn, primals, tangents):
+        with _twice_differentiable():
+            return jax.jvp(jax.grad(fn), (primals,), (tangents,))[1]
+
+    def gnvp(inner, outer, primals, tangents):
+        with _twice_differentiable():
+            outputs, pushed = jax.jvp(inner, (primals,), (tangents,))
+            _, pullback = jax.vjp(inner, primals)
+            curved = jax.jvp(jax.grad(outer), (outputs,), (pushed,))[1]
+            return pullback(curved)[0]
+
+    def compile(fn, on_compile, jit_compile="auto"):
+        def traced(*args):
+            on_compile()
+            return fn(*args)
+
+        return jax.jit(traced) if jit_compile else fn
+
+    def read(variable):
+        return variable.value
+
+    def copy(tensor):
+        # The trainer donates its state to the next step: whatever is kept must be a new buffer.
+        return jnp.array(tensor, copy=True)
+
+    def device_array(array):
+        return jnp.asarray(array)
+
+    def wait(tensors):
+        # Steps are dispatched asynchronously: a stopwatch has to let them finish first.
+        jax.block_until_ready(tensors)
+
+elif BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    def _dense(gradients):
+        # Embedding gradients come as IndexedSlices.
+        return [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def value_and_grad(fn, primals):
+        with tf.GradientTape() as tape:
+            tape.watch(primals)
+            value = fn(primals)
+        return value, _dense(tape.gradient(value, primals, unconnected_gradients="zero"))
+
+    def _forward(fn, primals, tangents):
+        with tf.autodiff.ForwardAccumulator(primals, tangents) as accumulator:
+            outputs = fn(primals)
+        return outputs, _dense(accumulator.jvp(outputs, unconnected_gradients="zero"))
+
+    def _backward_twice(fn, primals, tangents):
+        # jvp(fn) = d/du (vjp(fn)(u) . t): linear in u, so any u serves.
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as tape:
+                tape.watch(primals)
+                outputs = fn(primals)
+            dummies = [tf.zeros_like(output) for output in outputs]
+            outer.watch(dummies)
+            pulled = _dense(
+                tape.gradient(
+                    outputs, primals, output_gradients=dummies, unconnected_gradients="zero"
+                )
+            )
+        jvp = outer.gradient(pulled, dummies, tangents, unconnected_gradients="zero")
+        return outputs, _dense(jvp)
+
+    def _hvp_backward_twice(fn, primals, tangents):
+        with tf.GradientTape() as outer:
+            outer.watch(primals)
+            _, gradients = value_and_grad(fn, primals)
+        return _dense(outer.gradient(gradients, primals, tangents, unconnected_gradients="zero"))
+
+    # What TensorFlow raises where an operation (tf.while_loop: LSTM, GRU) has no forward mode.
+    _NO_FORWARD_MODE = (TypeError, NotImplementedError, LookupError, AttributeError)
+
+    def hvp(fn, primals, tangents):
+        try:
+            return _forward(lambda weights: value_and_grad(fn, weights)[1], primals, tangents)[1]
+        except _NO_FORWARD_MODE:
+            return _hvp_backward_twice(fn, primals, tangents)
+
+    def gnvp(inner, outer, primals, tangents):
+        with tf.GradientTape() as tape:
+            tape.watch(primals)
+            try:
+                outputs, pushed = _forward(inner, primals, tangents)
+            except _NO_FORWARD_MODE:
+                outputs, pushed = _backward_twice(inner, primals, tangents)
+        curved = _hvp_backward_twice(outer, outputs, pushed)
+        return _dense(
+            tape.gradient(outputs, primals, output_gradients=curved, unconnected_gradients="zero")
+        )
+
+    def compile(fn, on_compile, jit_compile="auto"):
+        if jit_compile is False:
+            xla_choices = [False]
+        else:
+            xla_choices = [True] if jit_compile is True else [True, False]
+
+        def traced(*args):
+            on_compile()
+            return fn(*args)
+
+        functions = [tf.function(traced, jit_compile=xla, autograph=False) for xla in xla_choices]
+
+        def call(*args):
+            try:
+                return functions[0](*args)
+            except (tf.errors.OpError, NotImplementedError, ValueError):
+                # An operation that XLA cannot compile: from now on, without it.
+                if len(functions) == 1:
+                    raise
+                functions.pop(0)
+                return functions[0](*args)
+
+        return call
+
+    def read(variable):
+        return tf.convert_to_tensor(variable.value)
+
+    def copy(tensor):
+        return tf.identity(tensor)
+
+    def device_array(array):
+        return tf.convert_to_tensor(array)
+
+    def wait(tensors):
+        for tensor in tensors[:1]:
+            tensor.numpy()
+
+elif BACKEND == "torch":
+    import torch
+    from keras.src.backend.torch.core import get_device  # Keras has no public name for it.
+
+    @contextlib.contextmanager
+    def _differentiable():
+        # The plain attention formula and the unfused RNN have second derivatives.
+        with (
+            _twice_differentiable(),
+            torch.enable_grad(),
+            torch.backends.cudnn.flags(enabled=False),
+            torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+        ):
+            yield
+
+    def _leaves(primals):
+        return [primal.detach().requires_grad_() for primal in primals]
+
+    def _grad(outputs, inputs, weights=None, create_graph=False):
+        gradients = torch.autograd.grad(
+            outputs,
+            inputs,
+            weights,
+            create_graph=create_graph,
+            retain_graph=True,
+            allow_unused=True,
+        )
+        return [
+            torch.zeros_like(x) if gradient is None else gradient
+            for gradient, x in zip(gradients, inputs, strict=True)
+        ]
+
+    def _grad_of_connected(outputs, inputs, weights):
+        # A gradient that does not depend on the weights (a linear loss) has no graph.
+        pairs = [(o, w) for o, w in zip(outputs, weights, strict=True) if o.requires_grad]
+        if not pairs:
+            return [torch.zeros_like(x) for x in inputs]
+        outputs, weights = zip(*pairs, strict=True)
+        return _grad(outputs, inputs, weights)
+
+    def value_and_grad(fn, primals):
+        with torch.enable_grad():
+            leaves = _leaves(primals)
+            value = fn(leaves)
+            return value.detach(), _grad(value, leaves)
+
+    def hvp(fn, primals, tangents):
+        with _differentiable():
+            leaves = _leaves(primals)
+            gradients = _grad(fn(leaves), leaves, create_graph=True)
+            return _grad_of_connected(gradients, leaves, tangents)
+
+    def gnvp(inner, outer, primals, tangents):
+        with _differentiable():
+            leaves = _leaves(primals)
+            outputs = inner(leaves)
+            dummies = [torch.zeros_like(output).requires_grad_() for output in outputs]
+            pulled = _grad(outputs, leaves, dummies, create_graph=True)
+            pushed = _grad_of_connected(pulled, dummies, tangents)
+            curved = hvp(outer, outputs, pushed)
+            return _grad(outputs, leaves, curved)
+
+    def compile(fn, on_compile, jit_compile="auto"):
+        # Eager: torch.compile does not differentiate twice.
+        return fn
+
+    def read(variable):
+        return variable.value.detach()
+
+    def copy(tensor):
+        return tensor.detach().clone()
+
+    def device_array(array):
+        return torch.as_tensor(array, device=get_device())
+
+    def wait(tensors):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+else:
+    raise ImportError(
+        "keras_h0h1.curvature needs second derivatives, which the backend does not have. "
+        f"Received: KERAS_BACKEND={BACKEND!r}"
+    )

@@ -1,0 +1,78 @@
+"""Where a model's numbers are while it trains: the Keras-private part of `curvature`.
+
+During `fit` on JAX the trainer holds the state in `model._jax_state` and empties the variables;
+reading `callback.model` or calling `jax_state_sync()` would put all of it back at every batch.
+The state is also donated to the next step, so tensors read here are to be used at once or copied.
+"""
+
+from keras_h0h1.curvature._autodiff import read
+
+
+def _live(model, key):
+    """The trainer's own list, or `None` where the variables hold their values."""
+    # `_jax_state_synced` is True once a callback or the end of an epoch wrote the state back.
+    if getattr(model, "_jax_state_synced", True):
+        return None
+    return (getattr(model, "_jax_state", None) or {}).get(key)
+
+
+def trainable_values(model):
+    """Current values of `model.trainable_variables`, as tensors."""
+    live = _live(model, "trainable_variables")
+    return list(live) if live else [read(v) for v in model.trainable_variables]
+
+
+def non_trainable_values(model):
+    """Current values of `model.non_trainable_variables`, as tensors."""
+    live = _live(model, "non_trainable_variables")
+    return list(live) if live else [read(v) for v in model.non_trainable_variables]
+
+
+def optimizer_values(model, optimizer, variables):
+    """Current values of some of `optimizer`'s variables.
+
+    During `fit` on JAX only those of `model.optimizer`, the outermost wrapper, are with the
+    trainer.
+    """
+    live = _live(model, "optimizer_variables") if optimizer is model.optimizer else None
+    if not live:
+        return [read(v) for v in variables]
+    position = {id(v): i for i, v in enumerate(optimizer.variables)}
+    return [live[position[id(v)]] for v in variables]
+
+
+def second_moment(model, optimizer, variables):
+    """The optimizer that keeps a second moment, that moment for `variables`, its step count."""
+    outermost = model.optimizer if optimizer is None else optimizer
+    inner = outermost
+    # Keras has no public access to a slot variable; `_velocities` is in the order of the
+    # variables the optimizer was built with. Wrappers, Keras' own and ours, name what they wrap
+    # `inner_optimizer`.
+    while inner is not None and not getattr(inner, "_velocities", None):
+        inner = getattr(inner, "inner_optimizer", None)
+    if inner is None:
+        raise ValueError(
+            "The optimizer keeps no second moment, or was not built yet (Adam, AdamW, Nadam, Lamb "
+            "and RMSprop keep one once built). "
+            f"Received: optimizer={type(outermost).__name__}"
+        )
+    position = {id(v): i for i, v in enumerate(inner._trainable_variables)}
+    wanted = [inner._velocities[position[id(v)]] for v in variables]
+    # The public `iterations` is no variable under gradient accumulation.
+    *values, steps = optimizer_values(model, outermost, [*wanted, inner._iterations])
+    return inner, values, int(steps) // (inner.gradient_accumulation_steps or 1)
+
+
+def compiled_loss(model, x, y, y_pred, sample_weight, training):
+    """The total objective of `compile`: loss, regularisers and `add_loss`."""
+    # The wrapper that every trainer calls; it serves models whose `compute_loss` is older.
+    return model._compute_loss(
+        x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
+    )
+
+
+def call_model(model, x, training):
+    """`model(x)`; Keras' trainers ask the same private flag before they pass `training`."""
+    if getattr(model, "_call_has_training_arg", True):
+        return model(x, training=training)
+    return model(x)
