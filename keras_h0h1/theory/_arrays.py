@@ -1,0 +1,68 @@
+"""One formula for NumPy arrays and for tensors of any backend.
+
+`keras.ops` and NumPy share the names used in this package. NumPy arguments are computed in NumPy,
+in float64 and without starting a backend; tensors keep their own dtype and can be compiled.
+"""
+
+import numpy as np
+from keras import ops
+
+
+def namespace(*arrays):
+    """`keras.ops` if any argument is a tensor, else NumPy."""
+    return ops if any(ops.is_tensor(array) for array in arrays) else np
+
+
+def like(array, reference):
+    """`array` as a tensor (or NumPy array) of the dtype of `reference`."""
+    if ops.is_tensor(reference):
+        return ops.convert_to_tensor(array, dtype=reference.dtype)
+    return np.asarray(array, dtype=reference.dtype)
+
+
+def norm(vector):
+    """The Euclidean norm over the last axis."""
+    xp = namespace(vector)
+    return xp.sqrt(xp.sum(vector * vector, axis=-1))
+
+
+def to_numpy(array):
+    """A float64 NumPy copy, from a tensor of any backend or an array."""
+    return np.asarray(ops.convert_to_numpy(array), dtype="float64")
+
+
+# Outside TensorFlow, `keras.ops` computes sinh, cosh, tanh, logaddexp, mean and, on PyTorch, matmul
+# in float32 even for float64 arguments (Keras 3.15). These are made of operations that keep the
+# precision of their arguments, and of expm1 and log1p, which keep the digits near 0.
+
+
+def sinh(z):
+    """The hyperbolic sine."""
+    xp = namespace(z)
+    size = xp.abs(z)
+    return 0.5 * xp.sign(z) * (xp.expm1(size) - xp.expm1(-size))
+
+
+def cosh(z):
+    """The hyperbolic cosine."""
+    xp = namespace(z)
+    return 0.5 * (xp.exp(z) + xp.exp(-z))
+
+
+def tanh(z):
+    """The hyperbolic tangent; no exponential of a positive number, so no overflow."""
+    xp = namespace(z)
+    decay = xp.expm1(-2.0 * xp.abs(z))
+    return -xp.sign(z) * decay / (2.0 + decay)
+
+
+def softplus(z):
+    """log(1 + e^z), without overflow and with its digits for very negative z."""
+    xp = namespace(z)
+    size = xp.abs(z)
+    return 0.5 * (z + size) + xp.log1p(xp.exp(-size))
+
+
+def matvec(matrix, vectors):
+    """`matrix @ v` for each `v` on the last axis of `vectors`."""
+    return namespace(vectors).einsum("ij,...j->...i", like(matrix, vectors), vectors)
