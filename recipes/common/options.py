@@ -126,17 +126,21 @@ def parse(
     Raises:
         SystemExit: With status 2, on an unknown option or a value of the wrong type.
     """
-    parser = _Parser(prog=program, description=description)
-    names = []
+    parser = _Parser(prog=program, usage="%(prog)s [--option value ...]", description=description)
+    names, groups = [], {}
     for cls in classes:
-        group = parser.add_argument_group((cls.__doc__ or cls.__name__).split("\n")[0])
         hints = typing.get_type_hints(cls)
         for field in dataclasses.fields(cls):
             if field.name in exclude:
                 continue
+            owner = next(c for c in reversed(cls.__mro__) if field.name in c.__dict__)
+            if owner not in groups:
+                title = (owner.__doc__ or owner.__name__).split("\n")[0].rstrip(".")
+                groups[owner] = parser.add_argument_group(title)
+            group = groups[owner]
             names.append(flag(field.name))
             convert, word = _converter(hints[field.name])
-            default = "" if field.default is None else f" [default: {_text(field.default)}]"
+            default = "" if field.default in (None, ()) else f" [default: {_text(field.default)}]"
             extra = {"nargs": "?", "const": True} if hints[field.name] is bool else {}
             group.add_argument(
                 flag(field.name),

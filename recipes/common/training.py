@@ -17,6 +17,7 @@ from recipes.common.files import atomic, write_json
 from recipes.common.plots import Curves, plot_runs
 from recipes.common.run_folder import RunFolder
 from recipes.common.settings import Training
+from recipes.common.tables import text
 from recipes.common.tensorboard import Board
 
 
@@ -136,7 +137,7 @@ def run_training(
             median = statistics.median(watch.durations[-config.eval_every :])
             speed = f"{task.units_per_update / median:,.0f} {task.unit}/s, "
         progress.console.print(
-            f"{step:>7}/{config.steps} updates: training loss {training_loss:.4f}, "
+            f"{step:>7}/{config.steps} updates: training loss {text(training_loss)}, "
             f"validation loss {loss:.4f}, {speed}{seconds:.0f} s",
             highlight=False,
             soft_wrap=True,
