@@ -56,6 +56,13 @@ def tanh(z):
     return -xp.sign(z) * decay / (2.0 + decay)
 
 
+def sigmoid(z):
+    """1 / (1 + e^-z), with its digits where it is close to 0."""
+    xp = namespace(z)
+    decay = xp.exp(-xp.abs(z))
+    return xp.where(z >= 0, xp.ones_like(z), decay) / (1.0 + decay)
+
+
 def softplus(z):
     """log(1 + e^z), without overflow and with its digits for very negative z."""
     xp = namespace(z)

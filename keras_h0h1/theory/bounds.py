@@ -161,7 +161,7 @@ def pl_paper_printed(smoothness: Smoothness, mu: float, gap: float, epsilon: flo
 
     Raises:
         GuardError: `H1_positive`; `epsilon_small` unless $\varepsilon \le H_0 / (2 H_1)$, above
-            which the formula can be negative; `mu_positive`, `mu_at_most_H0`, `rho_is_1`,
+            which the logarithm is negative; `mu_positive`, `mu_at_most_H0`, `rho_is_1`,
             `gap_positive`, `epsilon_positive`, `epsilon_at_most_gap`.
 
     Source: A. Use `pl_paper`, which needs neither guard.

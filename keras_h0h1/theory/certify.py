@@ -130,10 +130,11 @@ def find_violation(
     search = _Search(_evaluator(problem), smoothness, restrict, np.random.default_rng(seed))
 
     center = np.asarray(center, dtype="float64")
-    cloud = search.add("samples", _cloud(search.random, center, radius, samples))
-    if segments:
-        search.add("segments", _segments(search.random, center, cloud, segments))
-    search.ascend(ascent_steps, radius)
+    with np.errstate(all="ignore"):  # points may lie where the function overflows
+        cloud = search.add("samples", _cloud(search.random, center, radius, samples))
+        if segments:
+            search.add("segments", _segments(search.random, center, cloud, segments))
+        search.ascend(ascent_steps, center, radius)
     return search.certificate(tolerance)
 
 
@@ -150,7 +151,7 @@ def find_model_violation(model, loss, x, y, smoothness: Smoothness, **options) -
         y: Targets.
         smoothness: The constants to test.
         **options: Of `find_violation`. The defaults here suit a search point by point:
-            `samples=64, segments=4, ascent_steps=20, radius=3.0`, and `tolerance=1e-3` in float32.
+            `samples=64, segments=4, ascent_steps=10, radius=3.0`, and `tolerance=1e-3` in float32.
 
     Returns:
         A `Certificate`; its `point` is the flat vector of trainable weights.
@@ -168,7 +169,7 @@ def find_model_violation(model, loss, x, y, smoothness: Smoothness, **options) -
     import keras
 
     function, weights = model_function(model, loss, x, y)
-    defaults = {"samples": 64, "segments": 4, "ascent_steps": 20, "radius": 3.0, "center": weights}
+    defaults = {"samples": 64, "segments": 4, "ascent_steps": 10, "radius": 3.0, "center": weights}
     if keras.config.floatx() != "float64":
         defaults["tolerance"] = 1e-3
     return find_violation(function, smoothness, **(defaults | options))
@@ -179,14 +180,13 @@ def _evaluator(problem):
     if isinstance(problem, Problem):
 
         def evaluate(points):
-            with np.errstate(all="ignore"):
-                hessians = problem.hessian(points)
-                usable = np.all(np.isfinite(hessians), axis=(-1, -2))
-                curvature = np.full(len(points), np.nan)
-                # The definition, not `problem.curvature`, so that a wrong closed form shows.
-                eigenvalues = np.linalg.eigvalsh(hessians[usable])
-                curvature[usable] = np.max(np.abs(eigenvalues), axis=-1, initial=0.0)
-                return problem.value(points), curvature
+            hessians = problem.hessian(points)
+            usable = np.all(np.isfinite(hessians), axis=(-1, -2))
+            curvature = np.full(len(points), np.nan)
+            # The definition, not `problem.curvature`, so that a wrong closed form shows.
+            eigenvalues = np.linalg.eigvalsh(hessians[usable])
+            curvature[usable] = np.max(np.abs(eigenvalues), axis=-1, initial=0.0)
+            return problem.value(points), curvature
 
         return evaluate
 
@@ -205,13 +205,15 @@ def _evaluator(problem):
 
 
 def _cloud(random, center, radius, samples):
-    directions = random.normal(size=(samples, len(center)))
+    n, (axes, scaled) = len(center), (samples // 4, samples // 2)
+    directions = random.normal(size=(samples, n))
+    # A quarter along the axes, where curvature is often largest and where a random direction never
+    # points; a quarter with a scale of its own for each coordinate, as layers of a network have.
+    directions[:axes] = np.eye(n)[random.integers(n, size=axes)] * directions[:axes, :1]
+    directions[axes:scaled] *= 10.0 ** random.uniform(-4, 0, size=(scaled - axes, n))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     # Four decades below the radius: violations sit near the minimum as often as far away.
     distances = radius * 10.0 ** random.uniform(-4, 0, size=(samples, 1))
-    # Along an axis curvature is often largest, and a random direction never meets one.
-    axes = random.integers(len(center), size=samples // 4)
-    directions[: len(axes)] = np.eye(len(center))[axes] * random.choice([-1, 1], (len(axes), 1))
     return np.concatenate([center[None], center + distances * directions])
 
 
@@ -245,7 +247,7 @@ class _Search:
         self.worst = sorted(self.worst, key=lambda entry: -entry[0])[: self.keep]
         return points
 
-    def ascend(self, steps, radius):
+    def ascend(self, steps, center, radius):
         if not self.worst:
             return
         points = np.array([entry[1] for entry in self.worst])
@@ -253,8 +255,10 @@ class _Search:
         lengths = np.full(len(points), 0.1 * radius)
         for _ in range(steps):
             noise = self.random.normal(size=(self.children, *points.shape))
-            # Half of the steps move one coordinate in two, which valleys along axes reward.
+            # Half of the steps move one coordinate in two, which valleys along axes reward; half
+            # are in proportion to the coordinates, which may have very different scales.
             noise[::2] *= self.random.random(noise[::2].shape) < 0.5
+            noise[: self.children // 2] *= np.abs(points - center) / radius
             trials = points + lengths[:, None] * noise
             flat = self.add("ascent", trials.reshape(-1, points.shape[1]))
             ratios = self._last.reshape(self.children, -1)
@@ -269,12 +273,12 @@ class _Search:
 
     def _ratios(self, points):
         losses, curvatures = self.evaluate(points)
-        with np.errstate(all="ignore"):
-            bounds = self.smoothness.bound(losses)
-            ratios = curvatures / bounds
-        # 0/0 is no violation; a curvature above a bound of 0 is one.
-        ratios = np.where((curvatures == 0) & (bounds == 0), 0.0, ratios)
+        bounds = self.smoothness.bound(losses)
+        ratios = curvatures / bounds
+        # A curvature above a bound of 0 is a violation; 0/0 is none, nor is anything that small,
+        # where numbers have lost their digits.
         ratios = np.where((curvatures > 0) & (bounds == 0), np.finfo("float64").max, ratios)
+        ratios = np.where(curvatures < 1e-290, 0.0, ratios)
         ratios = np.where(np.isfinite(losses) & np.isfinite(curvatures), ratios, -np.inf)
         self._last = ratios
         return ratios, losses, curvatures

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_h0h1.theory._arrays import like, matvec, softplus, tanh
+from keras_h0h1.theory._arrays import like, matvec, sigmoid, softplus
 from keras_h0h1.theory.problems.base import Problem, newton_minimum
 from keras_h0h1.theory.smoothness import Smoothness
 
@@ -60,7 +60,7 @@ class Logistic(Problem):
     def _probabilities(self, xp, w):
         """The margins' tensor z and sigma(-z), the probability given to the wrong label."""
         z = matvec(self.margins, w)
-        return z, 0.5 - 0.5 * tanh(0.5 * z)
+        return z, sigmoid(-z)
 
     def _value(self, xp, w):
         z, _ = self._probabilities(xp, w)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from keras_h0h1._validation import check_integer, check_number
-from keras_h0h1.theory._arrays import like, softplus, tanh
+from keras_h0h1.theory._arrays import like, sigmoid, softplus, tanh
 from keras_h0h1.theory.problems.base import Problem
 from keras_h0h1.theory.smoothness import Smoothness
 
@@ -103,7 +103,7 @@ class TwoLayerNet(Problem):
         active = tanh(xp.einsum("mi,...ki->...mk", like(self.x, w), W))
         slope = 1.0 - active * active
         z = like(self.y, w) * xp.einsum("...mk,...k->...m", active, v)
-        return v, active, slope, z, 0.5 - 0.5 * tanh(0.5 * z)
+        return v, active, slope, z, sigmoid(-z)
 
     def _ridges(self, xp, w):
         k = self.hidden
