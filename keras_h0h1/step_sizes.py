@@ -137,5 +137,7 @@ def envelope(loss, gradient_norm, H0, H1, f_star=0.0):
     # artanh(x)/x loses its digits near 0; two terms of the series are exact there.
     small = x < 1e-4
     safe = xp.where(small, xp.ones_like(x) * 0.5, x)
-    ratio = xp.where(small, 1.0 + x * x / 3.0, xp.arctanh(safe) / safe)
+    # Outside TensorFlow Keras computes arctanh in float32 always; log1p keeps float64.
+    artanh = 0.5 * (xp.log1p(safe) - xp.log1p(-safe))
+    ratio = xp.where(small, 1.0 + x * x / 3.0, artanh / safe)
     return step * ratio

@@ -38,6 +38,8 @@ def float64():
     """Runs the test in double precision, on JAX too, where 64 bits have to be switched on."""
     previous = keras.config.floatx()
     keras.config.set_floatx("float64")
+    # Keras remembers the default policy from its first use; in a fresh process it follows floatx.
+    keras.config.set_dtype_policy("float64")
     if BACKEND == "jax":
         import jax
 
@@ -46,6 +48,7 @@ def float64():
     if BACKEND == "jax":
         jax.config.update("jax_enable_x64", False)
     keras.config.set_floatx(previous)
+    keras.config.set_dtype_policy(previous)
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -162,8 +162,11 @@ def read_rates(model) -> dict[str, float]:
         step, *values = _keras.read_variables(
             model, [counter, *(state.variables[name] for name in names)]
         )
-        # On the host from here on: the pure functions of the schedule take plain numbers too.
-        values = {name: ops.convert_to_tensor(v) for name, v in zip(names, values, strict=True)}
+        # Plain numbers again as tensors, without losing digits: schedules compute with tensors.
+        values = {
+            name: ops.convert_to_tensor(value, dtype=_keras.state_dtype())
+            for name, value in zip(names, values, strict=True)
+        }
         last = max(int(step) - 1, 0)
         return {
             "step": int(step),

@@ -141,7 +141,10 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
         return new
 
     def base_rate(self, step, state: State):
-        return state["base"] if "base" in state else self.base(step)
+        if "base" in state:
+            return state["base"]
+        # Keras' schedules answer in float32 whatever floatx says.
+        return ops.cast(self.base(step), state["factor"].dtype)
 
     def get_config(self):
         base = self.base

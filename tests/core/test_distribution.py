@@ -1,0 +1,127 @@
+"""Several devices give the trajectory of one, and every replica the same weights."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_h0h1 import LossAdaptiveLearningRate, LossAware, LossScaleOptimizer
+from keras_h0h1.callbacks import LearningRateLogger
+from tests.core import problems
+
+
+def _optimizer(scaled=False):
+    schedule = LossAdaptiveLearningRate(0.05, C=2.0, smoothing=0.5)
+    optimizer = LossAware(keras.optimizers.AdamW(schedule))
+    return LossScaleOptimizer(optimizer) if scaled else optimizer
+
+
+def _single(scaled=False):
+    logger = LearningRateLogger()
+    weights = problems.fit(problems.mlp(_optimizer(scaled)), epochs=4, callbacks=[logger])
+    return weights, logger.history
+
+
+def _agree(model, expected):
+    logger = LearningRateLogger()
+    weights = problems.fit(model, epochs=4, callbacks=[logger])
+    assert min(logger.history["learning_rate_factor"]) < 0.9
+    for field in ("batch_loss", "learning_rate"):
+        np.testing.assert_allclose(logger.history[field], expected[1][field], rtol=1e-4)
+    assert problems.largest_difference(weights, expected[0]) < 1e-4
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "loss scaling"])
+def test_jax_data_parallel(backend, scaled):
+    if backend != "jax":
+        pytest.skip("keras.distribution is implemented on JAX")
+    expected = _single(scaled)
+    devices = keras.distribution.list_devices()[:2]
+    assert len(devices) == 2
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+    try:
+        model = problems.mlp(_optimizer(scaled))
+        _agree(model, expected)
+        for variable in model.trainable_variables:
+            first, second = (np.asarray(s.data) for s in variable.value.addressable_shards)
+            np.testing.assert_array_equal(first, second)
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "loss scaling"])
+def test_tensorflow_mirrored(backend, scaled):
+    if backend != "tensorflow":
+        pytest.skip("tf.distribute is TensorFlow's")
+    import tensorflow as tf
+
+    expected = _single(scaled)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    assert strategy.num_replicas_in_sync == 2
+    with strategy.scope():
+        model = problems.mlp(_optimizer(scaled))
+    _agree(model, expected)
+    for variable in model.trainable_variables + model.optimizer.variables:
+        values = strategy.experimental_local_results(variable.value)
+        if len(values) == 2:
+            np.testing.assert_array_equal(values[0].numpy(), values[1].numpy())
+
+
+def test_mirrored_replicas_with_unequal_batches(backend):
+    """Each replica sees other examples; the rate has to come from all of them."""
+    if backend != "tensorflow":
+        pytest.skip("tf.distribute is TensorFlow's")
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        model = problems.mlp(_optimizer())
+    x, y = problems.data()
+    x[:4] *= 50  # the first replica's half of the batch
+    logger = LearningRateLogger()
+    model.fit(x[:8].astype("float32"), y[:8], batch_size=8, verbose=0, callbacks=[logger])
+    loss, _ = problems.reference_loss_and_gradients(problems.weights(), x[:8], y[:8])
+    assert logger.history["batch_loss"][0] == pytest.approx(loss / 8, rel=1e-4)
+
+
+def test_a_rule_with_the_gradient_norm_says_that_it_does_not_run_on_replicas(backend):
+    if backend != "tensorflow":
+        pytest.skip("tf.distribute is TensorFlow's")
+    import tensorflow as tf
+
+    from keras_h0h1 import AdaptiveGD
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        model = problems.mlp(AdaptiveGD(1.0, 1.0, rule="envelope"))
+    with pytest.raises(Exception, match=r"(?s)does not run under `tf.distribute`.*replicas=2"):
+        problems.fit(model, epochs=1)
+
+
+def test_accumulation_under_mirrored_strategy(backend):
+    """Keras itself updates inside a conditional, which `tf.distribute` forbids."""
+    if backend != "tensorflow":
+        pytest.skip("tf.distribute is TensorFlow's")
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+    def run(optimizer):
+        with strategy.scope():
+            model = problems.mlp(optimizer())
+        try:
+            return problems.fit(model, epochs=1)
+        except Exception as error:
+            return str(error)
+
+    bare = run(lambda: keras.optimizers.SGD(0.05, gradient_accumulation_steps=2))
+    wrapped = run(
+        lambda: LossAware(
+            keras.optimizers.SGD(
+                LossAdaptiveLearningRate(0.05, C=1e30), gradient_accumulation_steps=2
+            )
+        )
+    )
+    if isinstance(bare, str):
+        assert "merge_call" in bare and "merge_call" in wrapped
+    else:
+        assert problems.largest_difference(bare, wrapped) == 0.0
