@@ -1,8 +1,6 @@
 """Everything that differs between backends or touches a private part of Keras, with the reason."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import keras
 from keras import ops
@@ -117,23 +115,36 @@ def global_norm(gradients):
     return ops.sqrt(total)
 
 
-@contextmanager
-def explain_leaked_tracer() -> Iterator[None]:
-    """Replaces JAX's leaked-tracer error by one that says what to change."""
+def check_tracer_is_alive(loss) -> None:
+    """Raises where JAX would end in a leaked-tracer error that does not say what to change.
+
+    A tracer is alive while the trace it belongs to is the current one or encloses it. JAX has no
+    public name for the current trace, and notices a dead one only once the step is compiled. Where
+    a JAX version keeps it elsewhere, its own error has to do.
+    """
     if keras.backend.backend() != "jax":
-        yield
         return
     import jax
 
+    if not isinstance(loss, jax.core.Tracer):
+        return
     try:
-        yield
-    except jax.errors.UnexpectedTracerError as error:
-        raise RuntimeError(
-            "The loss that `LossAware` holds belongs to another JAX trace. This happens when the "
-            "whole loss is computed inside `jax.checkpoint` (rematerialise layers instead, with "
-            "`keras.RematScope`), or when `scale_loss` ran in one compiled function and `apply` "
-            "in another (pass the loss along: `stateless_apply(..., loss=loss)`)."
-        ) from error
+        from jax._src.core import trace_ctx
+
+        trace, owner = trace_ctx.trace, loss._trace
+    except (ImportError, AttributeError):
+        return
+    while trace is not None:
+        if trace is owner:
+            return
+        trace = getattr(trace, "parent_trace", None)
+    raise RuntimeError(
+        "The loss that `LossAware` holds belongs to a JAX trace that has ended. This happens when "
+        "the whole loss is computed inside `jax.checkpoint` (rematerialise layers instead, with "
+        "`keras.RematScope`), or when `scale_loss` ran in one compiled function and `apply` in "
+        "another (pass the loss along: `stateless_apply(..., loss=loss)`). "
+        f"Received: loss={loss}"
+    )
 
 
 _RATE_CONTROLLERS = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)

@@ -90,12 +90,13 @@ class RateState:
                 "`keras.distribution` on JAX. "
                 f"Received: schedule={self.schedule!r}, replicas={_keras.num_replicas()}"
             )
-        gradients = list(gradients)
-        scale = float(self.leaf.loss_scale_factor or 1.0) * self.num_micro_batches
-        if self.num_micro_batches > 1:
-            sums = _keras.get_accumulated_gradients(self.leaf)
-            gradients = [
-                g if g is None else ops.add(ops.convert_to_tensor(g, sparse=False), s)
-                for g, s in zip(gradients, sums, strict=True)
-            ]
-        return _keras.global_norm(gradients) / scale
+        scale = self.leaf.loss_scale_factor or 1.0
+        if self.num_micro_batches == 1:
+            return _keras.global_norm(gradients) / scale
+        # Keras accumulates unscaled gradients.
+        sums = _keras.get_accumulated_gradients(self.leaf)
+        total = [
+            g if g is None else ops.convert_to_tensor(g, sparse=False) / scale + s
+            for g, s in zip(gradients, sums, strict=True)
+        ]
+        return _keras.global_norm(total) / self.num_micro_batches

@@ -240,9 +240,9 @@ class LossAware(keras.optimizers.Optimizer):
         loss = self._inbox.take()
         if loss is None:
             raise RuntimeError(_NO_LOSS)
-        with _keras.explain_leaked_tracer():
-            for state in self._states:
-                state.advance(loss, grads)
+        _keras.check_tracer_is_alive(loss)
+        for state in self._states:
+            state.advance(loss, grads)
         self.inner_optimizer.apply(grads, trainable_variables)
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables, loss=None):
