@@ -1,0 +1,1 @@
+"""The theory's experiments: `python -m recipes.theory` runs them all and draws each."""
