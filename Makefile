@@ -1,0 +1,52 @@
+# make demo   trains a small GPT on real text with three schedules and compares them
+# make test   runs the tests on every backend that is installed
+# KERAS_BACKEND=jax make demo, ... PYTHON=python3.12 make test
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Only for `demo` and `bench`; the tests go through the backends one by one.
+KERAS_BACKEND ?= tensorflow
+export KERAS_BACKEND
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: setup torch demo test test-fast lint bench clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[tensorflow,jax,recipes,test]"
+	touch $@
+
+# The third backend is optional, for it is large. Before `test`, which then covers it.
+torch: setup
+	$(BIN)/python -m pip install --quiet torch==2.13.0 -r tests/requirements-torch.txt
+
+demo: setup
+	$(BIN)/python -m recipes.compare --name demo
+
+# Two workers a backend: most tests wait for a compiler that uses one core.
+test: setup
+	@for backend in tensorflow jax torch; do \
+	  if $(BIN)/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('$$backend') is None)"; then \
+	    echo "== tests on $$backend"; \
+	    KERAS_BACKEND=$$backend $(BIN)/python -m pytest -q -n 2 --dist loadfile tests || exit 1; \
+	  else echo "== $$backend is not installed: skipped"; fi; \
+	done
+
+# The core alone, on one backend: KERAS_BACKEND=jax make test-fast
+test-fast: setup
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/core
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: setup
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.probe_overhead
+
+clean:
+	rm -rf $(VENV) build dist runs *.egg-info
