@@ -54,7 +54,8 @@ def run(quick: bool, tick: Callable[[], None]) -> Result:
     findings = [
         "From a small balanced start the sharpness falls from "
         f"{small['sharpness at the start']:.3f} to {small['lowest']:.3f} "
-        f"(closed form {problem.flow_sharpness_minimum():.3f}, where uv x = y/2), then rises to {small['at the end']:.3f} (closed form 4|xy| = 4)",
+        f"(closed form {problem.flow_sharpness_minimum():.3f}, where uv x = y/2), "
+        f"then rises to {small['at the end']:.3f} (closed form 4|xy| = 4)",
         f"From a large balanced start it falls with the loss, from "
         f"{rows[1]['sharpness at the start']:.3f} to {rows[1]['at the end']:.3f}",
         "The bounds hold on the balanced line alone; off it the sharpness does not follow the loss",
