@@ -1,5 +1,6 @@
 """Everything that differs between backends or touches a private part of Keras, with the reason."""
 
+import contextlib
 import sys
 
 import keras
@@ -24,6 +25,11 @@ def leaf_optimizers(optimizer) -> list:
     if hasattr(optimizer, "optimizers"):
         return list(optimizer.optimizers)
     return [optimizer]
+
+
+def gains_optimizers_when_built(optimizer) -> bool:
+    """Whether `optimizer` is a MultiOptimizer made from a function of the variable."""
+    return callable(getattr(optimizer, "_optimizer_map", None)) and not optimizer.built
 
 
 def get_schedule(optimizer):
@@ -157,10 +163,13 @@ def called_by_rate_controller() -> bool:
     they write is the base rate; were they given the effective one, the loss-driven factor would
     be multiplied into the base at every turn. `TensorBoard` and other loggers only read, and
     want the effective rate. Keras gives the property no way to tell the two apart, so look at
-    the caller: frame 0 is this function, 1 the property, 2 whoever read it.
+    the caller: frame 0 is this function, 1 the property, 2 whoever read it, or the property of an
+    optimizer around this one.
     """
-    reader = sys._getframe(2).f_locals.get("self")
-    return isinstance(reader, _RATE_CONTROLLERS)
+    frame = sys._getframe(2)
+    while isinstance(frame.f_locals.get("self"), keras.optimizers.Optimizer) and frame.f_back:
+        frame = frame.f_back
+    return isinstance(frame.f_locals.get("self"), _RATE_CONTROLLERS)
 
 
 def replace_optimizer(model, optimizer) -> None:
@@ -174,6 +183,13 @@ def replace_optimizer(model, optimizer) -> None:
     config = getattr(model, "_compile_config", None)
     if config is not None:
         config.config["optimizer"] = optimizer
+
+
+def variable_scope(model):
+    """Where variables for `model` have to be made; callbacks run outside `strategy.scope()`."""
+    if keras.backend.backend() == "tensorflow":
+        return model.distribute_strategy.scope()
+    return contextlib.nullcontext()
 
 
 def read_variables(model, variables) -> list[float]:

@@ -80,7 +80,8 @@ class LossAdaptiveWarmup(keras.callbacks.Callback):
                 "them a `LossAdaptiveLearningRate` each and compile with `LossAware(optimizer)`. "
                 f"Received: optimizer={optimizer!r}"
             )
-        self._install(model, optimizer, outer)
+        with _keras.variable_scope(model):
+            self._install(model, optimizer, outer)
 
     def _check_same_settings(self, optimizer):
         """A second `fit` meets its own schedule; anything else is a contradiction."""

@@ -143,7 +143,7 @@ class LossAware(keras.optimizers.Optimizer):
         self._inbox = _Inbox()
         self._states: tuple[RateState, ...] = ()
         self._adopt_schedules()
-        if not self._states and not callable(getattr(optimizer, "_optimizer_map", None)):
+        if not self._states and not _keras.gains_optimizers_when_built(optimizer):
             self._raise_no_schedule()
         if optimizer.built:
             self.build(_keras.built_variables(optimizer))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware, LossScaleOptimizer
-from keras_h0h1.callbacks import LearningRateLogger
+from keras_h0h1.callbacks import LearningRateLogger, LossAdaptiveWarmup
 from tests.core import problems
 
 
@@ -64,6 +64,21 @@ def test_tensorflow_mirrored(backend, scaled):
         values = strategy.experimental_local_results(variable.value)
         if len(values) == 2:
             np.testing.assert_array_equal(values[0].numpy(), values[1].numpy())
+
+
+def test_the_warm_up_callback_under_mirrored_strategy(backend):
+    if backend != "tensorflow":
+        pytest.skip("tf.distribute is TensorFlow's")
+    import tensorflow as tf
+
+    def run(build):
+        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+            model = problems.mlp(build())
+        warmup = LossAdaptiveWarmup(C=2.0, smoothing=0.5)
+        return problems.fit(model, callbacks=[warmup])
+
+    callback = run(lambda: keras.optimizers.AdamW(0.05))
+    assert problems.largest_difference(callback, run(_optimizer)) == 0.0
 
 
 def test_mirrored_replicas_with_unequal_batches(backend):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_h0h1 import LossAdaptiveLearningRate, LossAware
+from keras_h0h1 import LossAdaptiveLearningRate, LossAware, LossScaleOptimizer
 from keras_h0h1.callbacks import LearningRateLogger, LossAdaptiveWarmup
 from tests.core import problems
 
@@ -83,21 +83,23 @@ def test_a_non_finite_loss_changes_nothing(bad, accumulate):
         assert history["batch_loss"][3] < 2 * error.max()
 
 
-def test_reduce_lr_on_plateau_acts_on_the_base_and_the_factor_stays():
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "loss scaling"])
+def test_reduce_lr_on_plateau_acts_on_the_base_and_the_factor_stays(scaled):
     class Frozen(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             logs["plateau"] = 1.0
 
-    model = problems.mlp(_optimizer(base=1e-5))
+    aware = _optimizer(base=1e-5)
+    model = problems.mlp(LossScaleOptimizer(aware) if scaled else aware)
     plateau = keras.callbacks.ReduceLROnPlateau(
         monitor="plateau", factor=0.5, patience=1, mode="min"
     )
     problems.fit(model, epochs=4, callbacks=[Frozen(), plateau])
     # The first epoch sets the best value, each of the other three halves the base.
-    assert float(model.optimizer.base_learning_rate) == pytest.approx(1e-5 / 8)
-    factor = float(model.optimizer.learning_rate_factor)
+    assert float(aware.base_learning_rate) == pytest.approx(1e-5 / 8)
+    factor = float(aware.learning_rate_factor)
     assert factor < 0.9
-    assert float(model.optimizer.learning_rate) == pytest.approx(1e-5 / 8 * factor)
+    assert float(aware.learning_rate) == pytest.approx(1e-5 / 8 * factor)
 
 
 @pytest.mark.parametrize("relative", [False, True])
