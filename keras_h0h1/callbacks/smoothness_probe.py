@@ -156,7 +156,7 @@ class SmoothnessProbe(keras.callbacks.Callback):
         self._started = None
         self._turn = 0
         self._first_step = 0  # Of this epoch.
-        self._seen = 0  # Batches seen in this epoch.
+        self._ended = []  # Batches done in this epoch.
         self._next = 0  # Step, or index into at_steps, of the next measurement.
         self._cost = 0.0  # Of the last measurement, as far as it did not compile.
         self._training_seconds = 0.0
@@ -198,13 +198,14 @@ class SmoothnessProbe(keras.callbacks.Callback):
             self._paused_before = self.seconds + self.compile_seconds
 
     def on_train_batch_end(self, batch, logs=None):
-        self._seen = batch + 1
+        # Possibly in another thread, and not in order.
+        self._ended.append(batch + 1)
 
     def on_epoch_end(self, epoch, logs=None):
         # Here, not at the end of training, after which Keras may overwrite weights (EMA).
-        self._visit(self._first_step + self._seen)
-        self._first_step += self._seen
-        self._seen = 0
+        self._first_step += max(self._ended, default=0)
+        self._ended = []
+        self._visit(self._first_step)
 
     def on_train_end(self, logs=None):
         self._training_seconds = self._training_time()

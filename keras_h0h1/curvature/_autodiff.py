@@ -59,12 +59,40 @@ if BACKEND == "jax":
     def device_array(array):
         return jnp.asarray(array)
 
+    @jax.jit
+    def without(vector, direction):
+        return vector - jnp.vdot(direction, vector) * direction
+
+    @jax.jit
+    def dot(a, b):
+        return jnp.vdot(a, b)
+
     def wait(tensors):
         # Steps are dispatched asynchronously: a stopwatch has to let them finish first.
         jax.block_until_ready(tensors)
 
 elif BACKEND == "tensorflow":
     import tensorflow as tf
+    from keras.src.backend.tensorflow import nn as keras_nn
+
+    def _moments(x, axes, keepdims):
+        mean = tf.reduce_mean(x, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axes, keepdims=keepdims)
+        return mean if keepdims else tf.squeeze(mean, axes), variance
+
+    @contextlib.contextmanager
+    def _differentiable():
+        # `tf.nn.moments` stops the gradient at the mean inside the variance. The first derivative
+        # is right all the same, the second is wrong, silently: LayerNormalization,
+        # GroupNormalization, BatchNormalization in training. While a product is traced, Keras
+        # gets the plain formula.
+        original = keras_nn._compute_moments
+        keras_nn._compute_moments = _moments
+        try:
+            with _twice_differentiable():
+                yield
+        finally:
+            keras_nn._compute_moments = original
 
     def _dense(gradients):
         # Embedding gradients come as IndexedSlices.
@@ -107,13 +135,14 @@ elif BACKEND == "tensorflow":
     _NO_FORWARD_MODE = (TypeError, NotImplementedError, LookupError, AttributeError)
 
     def hvp(fn, primals, tangents):
-        try:
-            return _forward(lambda weights: value_and_grad(fn, weights)[1], primals, tangents)[1]
-        except _NO_FORWARD_MODE:
-            return _hvp_backward_twice(fn, primals, tangents)
+        with _differentiable():
+            try:
+                return _forward(lambda w: value_and_grad(fn, w)[1], primals, tangents)[1]
+            except _NO_FORWARD_MODE:
+                return _hvp_backward_twice(fn, primals, tangents)
 
     def gnvp(inner, outer, primals, tangents):
-        with tf.GradientTape() as tape:
+        with _differentiable(), tf.GradientTape() as tape:
             tape.watch(primals)
             try:
                 outputs, pushed = _forward(inner, primals, tangents)
@@ -156,6 +185,12 @@ elif BACKEND == "tensorflow":
 
     def device_array(array):
         return tf.convert_to_tensor(array)
+
+    def without(vector, direction):
+        return vector - tf.tensordot(direction, vector, 1) * direction
+
+    def dot(a, b):
+        return tf.tensordot(a, b, 1)
 
     def wait(tensors):
         for tensor in tensors[:1]:
@@ -235,6 +270,12 @@ elif BACKEND == "torch":
 
     def device_array(array):
         return torch.as_tensor(array, device=get_device())
+
+    def without(vector, direction):
+        return vector - torch.dot(direction, vector) * direction
+
+    def dot(a, b):
+        return torch.dot(a, b)
 
     def wait(tensors):
         if torch.cuda.is_available():

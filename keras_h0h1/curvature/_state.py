@@ -22,10 +22,23 @@ def trainable_values(model):
     return list(live) if live else [read(v) for v in model.trainable_variables]
 
 
-def non_trainable_values(model):
-    """Current values of `model.non_trainable_variables`, as tensors."""
-    live = _live(model, "non_trainable_variables")
-    return list(live) if live else [read(v) for v in model.non_trainable_variables]
+def state_variables(model):
+    """What the loss reads besides weights: statistics, seeds, and the metrics.
+
+    With several outputs the compiled loss keeps a running mean of each. Left out, those are
+    constants of the compiled function, with which JAX 0.10.2 fails on the second call
+    ("supplied 7 arguments but compiled program expected 13").
+    """
+    return list(model.non_trainable_variables) + list(model.metrics_variables)
+
+
+def state_values(model):
+    """Current values of `state_variables`, as tensors."""
+    values = []
+    for key in ("non_trainable_variables", "metrics_variables"):
+        live = _live(model, key)
+        values += list(live) if live else [read(v) for v in getattr(model, key)]
+    return values
 
 
 def optimizer_values(model, optimizer, variables):

@@ -30,8 +30,10 @@ def tridiagonalise(operator: Operator, start, steps: int, rng, stop=None):
     while True:
         product = operator.matvec(basis[-1])
         alphas.append(operator.dot(product, basis[-1]))
-        # Full reorthogonalisation: without it, converged eigenvalues come back as ghosts.
-        product = operator.orthogonalise(product, basis)
+        # The two terms of the recurrence first, which are large; then what round-off left along
+        # the whole basis. Without the latter, converged eigenvalues come back as ghosts.
+        product = operator.orthogonalise(product, basis[-2:], passes=1)
+        product = operator.orthogonalise(product, basis, passes=1)
         beta = operator.norm(product)
         scale = max(np.abs(alphas).max(), max(betas, default=0.0))
         invariant = beta <= 10 * eps * max(scale, np.finfo(operator.dtype).tiny)
@@ -120,8 +122,11 @@ def lanczos(
         return bool(np.all(residuals <= tol * np.abs(values).max()))
 
     def stop(alphas, betas):
-        if len(alphas) < k or not np.isfinite(alphas[-1]):
-            return not np.isfinite(alphas[-1])
+        if not np.isfinite(alphas[-1]):
+            return True
+        # The check costs the cube of the number of iterations: not every time in the long run.
+        if len(alphas) < k or (len(alphas) > 30 and len(alphas) % 10):
+            return False
         values, _, residuals = ritz(alphas, betas)
         top = _order(values, which)[:k]
         return settled(residuals[top], values)

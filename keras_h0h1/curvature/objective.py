@@ -97,7 +97,7 @@ class Objective:
         trainable.update(zip(others, rest, strict=True))
         variables = self.model.trainable_variables
         mapping = [(variables[i], trainable[i]) for i in sorted(trainable)]
-        mapping += list(zip(self.model.non_trainable_variables, state, strict=True))
+        mapping += list(zip(self._state_variables, state, strict=True))
         return keras.StatelessScope(mapping, collect_losses=True)
 
     def _total(self, y, y_pred, x, weight):
@@ -167,11 +167,13 @@ class Objective:
     # What users call.
 
     def _arguments(self):
+        # Listed anew: the compiled loss of several outputs makes its metrics at the first call.
+        self._state_variables = _state.state_variables(self.model)
         trainable = _state.trainable_values(self.model)
         chosen = set(self.indices)
         values = [trainable[i] for i in self.indices]
         rest = [value for i, value in enumerate(trainable) if i not in chosen]
-        return values, rest, _state.non_trainable_values(self.model)
+        return values, rest, _state.state_values(self.model)
 
     def _mean(self, function, batches, arguments, *extra):
         """Mean over the examples of all batches; one batch in memory at a time."""

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from keras_h0h1.curvature import _autodiff
 
@@ -43,11 +42,6 @@ class Operator:
             raise ValueError(f"`matrix` must be square. Received: shape={matrix.shape}")
         return cls(len(matrix), lambda vector: matrix @ vector, "float64", numpy=True)
 
-    @property
-    def xp(self):
-        """The namespace of the vectors: `numpy` or `keras.ops`."""
-        return np if self.numpy else ops
-
     def vector(self, array):
         """A host array as a vector of this operator."""
         array = np.asarray(array, dtype=self.dtype)
@@ -63,7 +57,7 @@ class Operator:
 
     def dot(self, a, b) -> float:
         """The inner product, as a Python float."""
-        return float(self.xp.sum(a * b))
+        return float(a @ b if self.numpy else _autodiff.dot(a, b))
 
     def norm(self, a) -> float:
         """The Euclidean norm, as a Python float."""
@@ -73,14 +67,13 @@ class Operator:
         """$D A D$ with the diagonal `D = diag(scale)`: a change of variables, or a 0/1 mask."""
         return dataclasses.replace(self, matvec=lambda v: scale * self.matvec(scale * v))
 
-    def orthogonalise(self, vector, basis):
-        """`vector` minus its part in the span of the orthonormal `basis`, done twice.
+    def orthogonalise(self, vector, basis, passes: int = 2):
+        """`vector` minus its part in the span of the orthonormal `basis`.
 
-        Once leaves an error of the size of the part removed times the round-off; twice is enough
-        (Kahan and Parlett).
+        One pass leaves an error of the size of the part removed times the round-off; a second
+        one is always enough (Kahan and Parlett).
         """
-        xp = self.xp
-        for _ in range(2):
+        for _ in range(passes):
             for q in basis:
-                vector = vector - xp.sum(q * vector) * q
+                vector = vector - (q @ vector) * q if self.numpy else _autodiff.without(vector, q)
         return vector

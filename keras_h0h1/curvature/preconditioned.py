@@ -35,7 +35,7 @@ def second_moment_scale(objective: Objective, optimizer=None, epsilon: float | N
     beta = getattr(inner, "beta_2", None)
     correction = 1.0 if beta is None else 1.0 - beta**steps
     epsilon = check_number("epsilon", inner.epsilon if epsilon is None else epsilon, low=0.0)
-    return 1.0 / ops.sqrt(ops.sqrt(flat / correction) + epsilon)
+    return ((flat / correction) ** 0.5 + epsilon) ** -0.5
 
 
 def preconditioned_sharpness(

@@ -51,13 +51,14 @@ def blocks(model, depth: int = 1) -> dict[str, list[str]]:
     """Groups a model's trainable variables by the first `depth` components of their paths.
 
     Returns:
-        A dict from the block's name to the paths of its variables; the values fit the argument
-        `layers` of everything in this package.
+        A dict from the block's name to the paths of its variables, without the model's own name, so
+        that they fit another model built alike. The values fit the argument `layers` of everything
+        in this package.
 
     Example:
 
-    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="head")])
-    >>> blocks(model)
+    >>> layers = [keras.Input((3,)), keras.layers.Dense(2, name="head")]
+    >>> blocks(keras.Sequential(layers, name="net"))
     {'head': ['head/kernel', 'head/bias']}
     """
     if not model.trainable_variables:
@@ -65,10 +66,8 @@ def blocks(model, depth: int = 1) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for variable in model.trainable_variables:
         parts = variable.path.split("/")
-        # A functional model's variables start with the layer, a subclassed one's with the model.
-        if len(parts) > 2 and parts[0] == model.name:
+        if len(parts) > 1 and parts[0] == model.name:
             parts = parts[1:]
-        groups.setdefault("/".join(parts[: min(depth, len(parts) - 1)]) or parts[0], []).append(
-            variable.path
-        )
+        name = "/".join(parts[: max(1, min(depth, len(parts) - 1))])
+        groups.setdefault(name, []).append("/".join(parts))
     return groups
