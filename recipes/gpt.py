@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from rich.console import Console
 
+from recipes.common.checkpoints import load_checkpoint
 from recipes.common.files import atomic
 from recipes.common.optimizers import build_adamw, jit_compile
 from recipes.common.options import option
@@ -81,7 +82,8 @@ def fingerprint(corpus: Corpus) -> str:
     return key.hexdigest()[:20]
 
 
-def _resolve(config: GPTConfig) -> tuple[GPTConfig, Corpus]:
+def resolve(config: GPTConfig) -> tuple[GPTConfig, Corpus]:
+    """The configuration with its defaults filled in, and the data that they depend on."""
     defaults = DEFAULTS[config.size]
     vocabulary = config.vocabulary or defaults["vocabulary"]
     # Absolute, so that a resumed run finds its data from any folder.
@@ -104,7 +106,7 @@ def _resolve(config: GPTConfig) -> tuple[GPTConfig, Corpus]:
 
 def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
     """Trains one model; see `Recipe` for the contract."""
-    config, corpus = _resolve(config)
+    config, corpus = resolve(config)
     folder.check_data(corpus.source, fingerprint(corpus))
     if not folder.config_path.exists():
         folder.write_config(config)
@@ -116,7 +118,7 @@ def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
     size = SIZES[config.size]
     checkpoint = folder.latest_checkpoint()
     if checkpoint:
-        model = keras.saving.load_model(checkpoint[0])
+        model = load_checkpoint(checkpoint[0])
     else:
         model = build_language_model(
             config.arch, size, config.vocabulary, config.context, config.dropout

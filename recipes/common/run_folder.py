@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from recipes.common.checkpoints import save_checkpoint
 from recipes.common.files import atomic, write_json
 from recipes.common.options import build
 
@@ -78,8 +79,7 @@ class RunFolder:
         position cannot come apart.
         """
         path = self.path / "checkpoints" / f"step-{step:07d}.keras"
-        with atomic(path) as partial:
-            model.save(partial)
+        save_checkpoint(model, path)
         for other in path.parent.glob("step-*.keras"):
             if other != path:
                 other.unlink()

@@ -82,8 +82,9 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
         if not self.decay_steps:
             decay = ops.zeros_like(update)
         rate = self.peak_learning_rate * ops.minimum(warmup, 1.0)
-        drop = self.peak_learning_rate - self.final_learning_rate
-        return rate - drop * ops.clip(decay, 0.0, 1.0)
+        decay = ops.clip(decay, 0.0, 1.0)
+        # A mixture of the two rates rather than a difference, which would lose the last digits.
+        return rate * (1.0 - decay) + self.final_learning_rate * decay
 
     def get_config(self) -> dict:
         """The constructor's arguments."""

@@ -193,7 +193,7 @@ def run_training(
             "checkpoint is from before; try a lower --peak-lr or, with h0h1, a lower --C."
         )
     summary = _summarise(task, config, folder, watch, step, diverged)
-    if summary["finished"]:
+    if summary["finished"] and not diverged:
         with atomic(folder.path / "model.keras") as partial:
             model.save(partial)
     write_json(folder.path / "summary.json", summary)

@@ -48,6 +48,73 @@ def parameter_count(arch: str, size: Size, vocabulary_size: int, context: int) -
     return (vocabulary_size + context) * d + size.layers * block + 2 * d
 
 
+@keras.saving.register_keras_serializable(package="keras_h0h1")
+class NextToken(keras.layers.Layer):
+    """Logits of the next token: KerasHub's backbone, and its embedding used backwards.
+
+    KerasHub's own tasks (`GPT2CausalLM`, `LlamaCausalLM`) compute the same, but train through
+    `tf.data` and ask for a padding mask. Packed windows have no padding, and a plain Keras layer
+    trains from NumPy without TensorFlow. For their `generate` one can still write
+    `keras_nlp.models.GPT2CausalLM(model.get_layer("next_token").backbone)`.
+
+    Args:
+        backbone: A KerasHub backbone with a `ReversibleEmbedding`, tied or not.
+        **kwargs: Keras' layer arguments.
+    """
+
+    def __init__(self, backbone: keras.Model, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone = backbone
+
+    def build(self, input_shape):
+        # KerasHub builds its backbones when they are made.
+        self.built = True
+
+    def call(self, token_ids):
+        inputs = {"token_ids": token_ids, "padding_mask": keras.ops.ones_like(token_ids)}
+        return self.backbone.token_embedding(self.backbone(inputs), reverse=True)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape, self.backbone.vocabulary_size)
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "NextToken":
+        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
+        return cls(backbone, **config)
+
+
+def build_backbone(
+    arch: str, size: Size, vocabulary_size: int, context: int, dropout: float = 0.0
+) -> keras.Model:
+    """KerasHub's backbone: token ids to hidden states; all weights of the model are in it."""
+    common = {
+        "vocabulary_size": vocabulary_size,
+        "num_layers": size.layers,
+        "hidden_dim": size.width,
+        "dropout": dropout,
+        "name": "backbone",
+    }
+    if arch == "llama":
+        return keras_nlp.models.LlamaBackbone(
+            num_query_heads=size.heads,
+            num_key_value_heads=size.heads,
+            intermediate_dim=size.intermediate,
+            **common,
+        )
+    return keras_nlp.models.GPT2Backbone(
+        num_heads=size.heads,
+        intermediate_dim=4 * size.width,
+        max_sequence_length=context,
+        **common,
+    )
+
+
 def build_language_model(
     arch: str, size: Size, vocabulary_size: int, context: int, dropout: float = 0.0
 ) -> keras.Model:
@@ -62,36 +129,9 @@ def build_language_model(
         dropout: Rate of dropout. Defaults to 0: text is seen about once.
 
     Returns:
-        A functional model, `(batch, time)` int32 to `(batch, time, vocabulary_size)`. KerasHub's
-        task model is its layer `"language_model"`, should one want its `generate` or `backbone`.
+        A functional model, `(batch, time)` int32 to `(batch, time, vocabulary_size)`.
     """
-    common = {
-        "vocabulary_size": vocabulary_size,
-        "num_layers": size.layers,
-        "hidden_dim": size.width,
-        "dropout": dropout,
-    }
-    if arch == "llama":
-        backbone = keras_nlp.models.LlamaBackbone(
-            num_query_heads=size.heads,
-            num_key_value_heads=size.heads,
-            intermediate_dim=size.intermediate,
-            **common,
-        )
-        task = keras_nlp.models.LlamaCausalLM
-    else:
-        backbone = keras_nlp.models.GPT2Backbone(
-            num_heads=size.heads,
-            intermediate_dim=4 * size.width,
-            max_sequence_length=context,
-            **common,
-        )
-        task = keras_nlp.models.GPT2CausalLM
-    language_model = task(backbone, preprocessor=None, name="language_model")
-    # KerasHub's tasks train through tf.data and want a padding mask. Packed windows have no
-    # padding, and a plain Keras model trains from NumPy without TensorFlow.
+    backbone = build_backbone(arch, size, vocabulary_size, context, dropout)
     token_ids = keras.Input((None,), dtype="int32", name="token_ids")
-    logits = language_model(
-        {"token_ids": token_ids, "padding_mask": keras.ops.ones_like(token_ids)}
-    )
+    logits = NextToken(backbone, name="next_token")(token_ids)
     return keras.Model(token_ids, logits, name=f"{arch}_language_model")
