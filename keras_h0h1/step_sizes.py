@@ -16,8 +16,10 @@ Notation, that of the two papers:
 | $G$ | `gradient_norm` | $\|\nabla f\|$ |
 
 References:
-    A. F. Alimisis, R. Islamov, A. Lucchi, arXiv 2510.03164 (2025): rules `paper`, `practical`.
-    B. Liu, Ge, Pan, An, Zhang, arXiv 2509.07972 (2025): rule `power`.
+    A. F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
+        arXiv 2510.03164 (2025): rules `paper`, `practical`.
+    B. Y. Liu, Y. Ge, R. Pan, A. Kang, T. Zhang, "Theoretical Analysis on how Learning Rate
+        Warmup Accelerates Convergence", arXiv 2509.07972 (2025): rule `power`.
 
 The rules `sharp` and `envelope` follow from the descent lemma: for $0 < \eta \le 2/\ell(\Delta)$,
 $f(w - \eta \nabla f) \le f(w) - \eta (1 - \eta \ell(\Delta) / 2) G^2$.

@@ -45,7 +45,8 @@ class LossAdaptiveWarmup(keras.callbacks.Callback):
     0.25
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, arXiv 2510.03164 (2025).
+        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
+            arXiv 2510.03164 (2025).
     """
 
     def __init__(

@@ -119,7 +119,8 @@ class LossAware(keras.optimizers.Optimizer):
     ```
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, arXiv 2510.03164 (2025).
+        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
+            arXiv 2510.03164 (2025).
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, name: str | None = "loss_aware"):

@@ -64,9 +64,10 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
     0.1
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, arXiv 2510.03164 (2025): the rule, with
-        $f^* = 0$ and $\rho = 1$.
-        Liu, Ge, Pan, An, Zhang, arXiv 2509.07972 (2025): the exponent $\rho$.
+        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
+            arXiv 2510.03164 (2025): the rule, with $f^* = 0$ and $\rho = 1$.
+        Y. Liu, Y. Ge, R. Pan, A. Kang, T. Zhang, "Theoretical Analysis on how Learning Rate
+            Warmup Accelerates Convergence", arXiv 2509.07972 (2025): the exponent $\rho$.
     """
 
     def __init__(

@@ -59,8 +59,10 @@ class SmoothnessLearningRate(LossDrivenSchedule):
     0.25
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, arXiv 2510.03164 (2025).
-        Liu, Ge, Pan, An, Zhang, arXiv 2509.07972 (2025).
+        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
+            arXiv 2510.03164 (2025).
+        Y. Liu, Y. Ge, R. Pan, A. Kang, T. Zhang, "Theoretical Analysis on how Learning Rate
+            Warmup Accelerates Convergence", arXiv 2509.07972 (2025).
     """
 
     def __init__(
