@@ -263,7 +263,7 @@ def test_adaptive_gd_on_mini_batches_never_moves_away(float64):
 
 def test_the_largest_stable_step_is_a_cycle_and_the_edge():
     random = np.random.default_rng(9)
-    for _ in range(200):
+    for _ in range(1000):
         H0, H1 = np.exp(random.uniform(-1, 1, 2))
         problem = problems.Cosh(H0, H1)
         gap = float(np.exp(random.uniform(-4, 6)))
