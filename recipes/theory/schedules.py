@@ -129,7 +129,7 @@ def run(quick: bool, tick: Callable[[], None]) -> Result:
         right.loglog(best, gain[0] * best / best[0], color="0.5", lw=1, ls=":", label="slope 1")
         tidy(
             right,
-            "What warm-up can gain grows with the length",
+            "The gain grows with the length",
             "steps of the best non-increasing schedule, T",
             "T / steps of the adaptive rule",
         )
