@@ -28,7 +28,7 @@ from recipes.common.environment import describe_environment
 from recipes.common.files import write_json
 from recipes.common.options import build, option, parse
 from recipes.common.plots import Curves, plot_runs
-from recipes.common.recipe import Recipe, one_line_errors
+from recipes.common.recipe import Recipe, make_console, one_line_errors
 from recipes.common.settings import SCHEDULES
 from recipes.common.tables import print_table, write_table
 
@@ -129,20 +129,18 @@ def tabulate(runs: Sequence[Run], target: float | None) -> tuple[list[dict[str, 
         validation = [run.summary["final_validation_loss"] for run in kept]
         row = {
             "schedule": schedule,
-            "training loss": mean(run.summary["final_training_loss"] for run in kept),
-            "validation loss": mean(validation),
+            "train": mean(run.summary["final_training_loss"] for run in kept),
+            "validation": mean(validation),
         }
         if len({run.seed for run in runs}) > 1:
             row["spread"] = float(np.std(validation, ddof=1)) if len(kept) > 1 else float("nan")
         row["perplexity"] = math.exp(min(mean(validation), 700.0)) if kept else float("nan")
         # A mean over those runs alone that get there would flatter a rule that often does not.
         counts = [steps_to(run.curves, target) for run in group]
-        row[f"updates to {target:.2f}"] = (
-            round(fmean(counts)) if np.isfinite(counts).all() else None
-        )
-        row["full rate from"] = (
-            round(mean(run.summary["first_step_at_full_rate"] for run in group))
-            if all(run.summary["first_step_at_full_rate"] for run in group)
+        row[f"steps to {target:.2f}"] = round(fmean(counts)) if np.isfinite(counts).all() else None
+        row["peak from"] = (
+            round(mean(run.summary["first_step_at_peak_rate"] for run in group))
+            if all(run.summary["first_step_at_peak_rate"] for run in group)
             else None
         )
         row["diverged"] = f"{len(group) - len(kept)} of {len(group)}"
@@ -192,8 +190,9 @@ def compare(recipe: Recipe, comparison: Comparison, options: dict, console: Cons
         },
         folder / "comparison.png",
         baselines=baselines,
-        title=f"{recipe.name}, {keras.backend.backend()}, {len(comparison.seeds)} seed(s), "
-        f"peak rate {config.peak_lr:g}",
+        title=f"{recipe.name}, {keras.backend.backend()}, "
+        + ("one seed" if len(comparison.seeds) == 1 else f"mean of {len(comparison.seeds)} seeds")
+        + f", peak rate {config.peak_lr:g}",
     )
     write_table(rows, folder / "comparison")
     write_json(
@@ -224,13 +223,13 @@ def _say(rows: list[dict], baselines: dict[str, float], seeds: int, console: Con
     """What the table shows in words, whichever schedule it favours."""
     for name, value in baselines.items():
         console.print(f"Validation loss of the {name} model: {value:.4f}", highlight=False)
-    sound = [row for row in rows if math.isfinite(row["validation loss"])]
+    sound = [row for row in rows if math.isfinite(row["validation"])]
     if not sound:
         console.print("Every run diverged.")
         return
-    best = min(sound, key=lambda row: row["validation loss"])
+    best = min(sound, key=lambda row: row["validation"])
     console.print(
-        f"Lowest validation loss: {best['schedule']}, {best['validation loss']:.4f}."
+        f"Lowest validation loss: {best['schedule']}, {best['validation']:.4f}."
         + (" One seed: differences of a few hundredths mean nothing." if seeds == 1 else ""),
         highlight=False,
         soft_wrap=True,
@@ -251,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
             description=__doc__,
             exclude=_EXCLUDED,
         )
-        return compare(recipe, build(Comparison, given), given, Console())
+        return compare(recipe, build(Comparison, given), given, make_console())
 
 
 if __name__ == "__main__":

@@ -112,7 +112,8 @@ def plot_runs(
         title="Loss" if alone else "Validation loss (training loss pale)",
     )
     right.set(xlabel="update", ylabel="learning rate", title="Effective learning rate")
-    right.set_ylim(bottom=0)
+    # Room above the plateau for the legend.
+    right.set_ylim(0, right.get_ylim()[1] * 1.12)
     right.ticklabel_format(axis="y", style="sci", scilimits=(-3, -3), useMathText=True)
     for axes in (left, right):
         axes.grid(color="0.9", linewidth=0.6)

@@ -12,6 +12,11 @@ from recipes.common.options import build, parse
 from recipes.common.run_folder import RunFolder
 
 
+def make_console() -> Console:
+    """Where a recipe prints; in a log file, wide enough for a table."""
+    return Console() if sys.stdout.isatty() else Console(width=110)
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """A program that trains something.
@@ -47,7 +52,7 @@ class Recipe:
         """The command line. Errors of the user's making end with one line and status 2."""
         program = f"python -m recipes.{self.name}"
         given = parse([self.config], argv, program=program, description=self.description)
-        console = Console()
+        console = make_console()
         with one_line_errors(program):
             if "resume" in given:
                 folder = RunFolder(given["resume"])

@@ -193,6 +193,13 @@ def run_training(
             "checkpoint is from before; try a lower --peak-lr or, with h0h1, a lower --C."
         )
     summary = _summarise(task, config, folder, watch, step, diverged)
+    if config.schedule == "h0h1" and summary["first_step_at_peak_rate"] is None:
+        console.print(
+            f"The rate never reached its peak: no batch's loss fell to C = {config.C:.3g} before "
+            "the final decay. A larger --C raises the rate.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if summary["finished"] and not diverged:
         with atomic(folder.path / "model.keras") as partial:
             model.save(partial)
@@ -205,11 +212,14 @@ def run_training(
 
 def _summarise(task, config, folder, watch, step, diverged) -> dict:
     metrics, evaluations = folder.read("metrics.csv"), folder.read("evaluations.csv")
-    reached = [int(row["step"]) for row in metrics if row["factor"] >= 1.0]
+    # Rates are float32 in the file; the peak is what the user wrote.
+    peak = config.peak_lr * (1 - 1e-6)
+    reached = [int(row["step"]) for row in metrics if row["learning_rate"] >= peak]
     last, nan = evaluations[-1], float("nan")
     loss = nan if diverged else last["validation_loss"]
     return {
         "schedule": config.schedule,
+        "C": config.C if config.schedule == "h0h1" else None,
         "seed": config.seed,
         "finished": step >= config.steps or diverged,
         "diverged": diverged,
@@ -220,7 +230,7 @@ def _summarise(task, config, folder, watch, step, diverged) -> dict:
         # Past exp(700) a float overflows, and no one reads such a perplexity.
         "perplexity": math.exp(min(loss, 700.0)),
         "baselines": task.baselines,
-        "first_step_at_full_rate": reached[0] if reached else None,
+        "first_step_at_peak_rate": reached[0] if reached else None,
         "seconds": metrics[-1]["seconds"] if metrics else 0.0,
         "seconds_of_first_update": round(watch.durations[0], 3) if watch.durations else None,
         f"{task.unit}_per_second": round(

@@ -18,7 +18,7 @@ def unigram_loss(training: np.ndarray, targets: np.ndarray, vocabulary_size: int
     Example: three of four tokens are 1, and one of two targets is 1.
 
     >>> round(unigram_loss(np.array([1, 1, 1, 0]), np.array([1, 0]), 2), 4)
-    0.7520
+    0.752
     """
     counts = np.zeros(vocabulary_size, np.int64)
     for start in range(0, len(training), 2**24):

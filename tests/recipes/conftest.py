@@ -34,8 +34,11 @@ def text_folder(tmp_path):
 
 
 @pytest.fixture
-def tiny_options(text_folder, tmp_path, monkeypatch):
-    """Options of a run of six updates, as a list for the command line."""
+def tiny_options(text_folder, tmp_path, monkeypatch, backend):
+    """Options of a run of six updates, as a list for the command line.
+
+    XLA takes TensorFlow longer to compile than the whole run; one test switches it on.
+    """
     monkeypatch.setitem(models.SIZES, "demo", TINY)
     return [
         f"--data={text_folder}",
@@ -47,6 +50,7 @@ def tiny_options(text_folder, tmp_path, monkeypatch):
         "--eval-tokens=64",
         "--sample-tokens=4",
         "--peak-lr=0.01",
+        "--jit=off" if backend == "tensorflow" else "--jit=auto",
         f"--runs={tmp_path / 'runs'}",
     ]
 

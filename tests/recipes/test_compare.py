@@ -22,7 +22,7 @@ def run(schedule, seed, *losses, diverged=False, full=None):
         "diverged": diverged,
         "final_validation_loss": nan if diverged else losses[-1],
         "final_training_loss": nan if diverged else losses[-1] - 0.5,
-        "first_step_at_full_rate": full,
+        "first_step_at_peak_rate": full,
         "seconds": 2.0,
     }
     return compare.Run(schedule, seed, summary, curves(*losses))
@@ -50,15 +50,15 @@ def test_table_of_means_with_divergences_counted():
     assert target == 4.0
     none, h0h1 = rows
     assert (none["schedule"], h0h1["schedule"]) == ("none", "h0h1")
-    assert none["validation loss"] == 4.0 and none["diverged"] == "1 of 2"
-    assert none["updates to 4.00"] is None  # one of its runs never got there
-    assert h0h1["updates to 4.00"] == 10
-    assert h0h1["validation loss"] == pytest.approx(3.2)
+    assert none["validation"] == 4.0 and none["diverged"] == "1 of 2"
+    assert none["steps to 4.00"] is None  # one of its runs never got there
+    assert h0h1["steps to 4.00"] == 10
+    assert h0h1["validation"] == pytest.approx(3.2)
     assert h0h1["spread"] == pytest.approx(0.2 * 2**0.5)
     assert h0h1["perplexity"] == pytest.approx(math.exp(3.2))
-    assert h0h1["full rate from"] == 16
+    assert h0h1["peak from"] == 16
     rows, _ = compare.tabulate([run("none", 0, 7.0, float("nan"), diverged=True)], None)
-    assert math.isnan(rows[0]["validation loss"])
+    assert math.isnan(rows[0]["validation"])
     assert "spread" not in rows[0]
     print_table(rows, Console(quiet=True))
 
