@@ -358,7 +358,15 @@ class SmoothnessProbe(keras.callbacks.Callback):
         curvatures = {name: self.column(_column(name)) for name in self.blocks}
         return fit_layers(self.column("loss"), curvatures, **options)
 
-    def plot(self, path: str | os.PathLike | None = None, *, ax=None, rho=1.0, f_star=0.0):
+    def plot(
+        self,
+        path: str | os.PathLike | None = None,
+        *,
+        ax=None,
+        rho: float | str = 1.0,
+        f_star: float | str = 0.0,
+        colorbar: bool = True,
+    ):
         """Curvature against loss, coloured by step, with the fit where there is one.
 
         Args:
@@ -366,6 +374,7 @@ class SmoothnessProbe(keras.callbacks.Callback):
             ax: Matplotlib axes to draw on; default: a new figure. Needs the package `matplotlib`.
             rho: As in `fit`.
             f_star: As in `fit`.
+            colorbar: Whether to add the bar that explains the colours.
 
         Returns:
             The axes.
@@ -384,6 +393,7 @@ class SmoothnessProbe(keras.callbacks.Callback):
             ylabel=_LABELS[self.mode],
             path=path,
             ax=ax,
+            colorbar=colorbar,
         )
 
 

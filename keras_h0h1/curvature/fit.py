@@ -275,6 +275,12 @@ def fit_smoothness(
         outside[order[:split]] = True
     x_all, y_all = losses, curvatures
     losses, curvatures = losses[~outside], curvatures[~outside]
+    if split and len(losses) < 8:
+        raise NotIdentified(
+            f"The curvature rises as the loss falls below {losses.min():.3g}, and too few points "
+            "lie before. Measure more often in the beginning. "
+            f"Received: {len(losses)} points above"
+        )
     _refuse(losses, 0.0 if f_star == "fit" else f_star, min_range)
 
     rho_value, star = _shape(losses, curvatures, rho, f_star)

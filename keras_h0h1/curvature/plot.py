@@ -62,7 +62,8 @@ def plot_smoothness(
             label=rf"${fit.H0:.3g} + {fit.H1:.3g}\,{gap}{rho}$,  $R^2 = {fit.r_squared:.2f}$",
         )
         ax.plot(grid, fit.upper(grid), color=_UPPER, ls="--", lw=1, label="upper envelope")
-        ax.legend(frameon=False)
+        # Below the axes: inside, it would hide points wherever it stood.
+        ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     ax.set_xlabel("loss on the probe's batch (training goes from right to left)")
     ax.set_ylabel(ylabel)
     # Training goes to smaller losses; the axis stays in its usual direction, as in the papers.
