@@ -17,9 +17,9 @@ assert "site-packages" in keras_h0h1.__file__, keras_h0h1.__file__
 assert (pathlib.Path(keras_h0h1.__file__).parent / "py.typed").exists()
 
 x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
-y = (x[:, :1] - 2 * x[:, 1:2]) ** 2
-schedule = LossAdaptiveLearningRate(0.03, C=2.0)
-for optimizer in (LossAware(keras.optimizers.AdamW(schedule)), AdaptiveGD(1.0, 1.0)):
+y = np.tanh(x[:, :1] - 2 * x[:, 1:2])
+schedule = LossAdaptiveLearningRate(0.01, C=0.5)
+for optimizer in (LossAware(keras.optimizers.AdamW(schedule)), AdaptiveGD(1.0, 1.0, rule="sharp")):
     keras.utils.set_random_seed(0)
     layers = [keras.Input((8,)), keras.layers.Dense(32, "relu"), keras.layers.Dense(1)]
     model = keras.Sequential(layers)
