@@ -1,0 +1,115 @@
+"""Tables, lists and boxes as HTML; all that comes from a file is escaped here."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+
+class Html(str):
+    """A string that is HTML already, and is not escaped again."""
+
+
+def digits(value: Any, largest: float = 0.0) -> str:
+    """How a cell reads: four digits after the point for losses, a dash for what there is not.
+
+    Args:
+        value: Anything.
+        largest: Of its column, so that all of a column's numbers have as many digits.
+
+    Example:
+
+    >>> [digits(v) for v in (5.28931, 198.206, 0.001, 614400, None, True, 0.0)]
+    ['5.2893', '198.2', '0.001', '614,400', '–', 'yes', '0']
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not isinstance(value, float):
+        return str(value)
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    size = abs(value)
+    if size and (size < 0.01 or size >= 1e7):
+        return f"{value:.3g}"
+    if max(size, largest) >= 100 and size >= 10:
+        return f"{value:,.1f}" if size < 1e4 else f"{value:,.0f}"
+    return f"{value:.4f}" if size else "0"
+
+
+def html(value: Any, largest: float = 0.0) -> str:
+    """A cell's content; `largest` as in `digits`."""
+    return value if isinstance(value, Html) else escape(digits(value, largest))
+
+
+def _largest(values: Sequence[Any]) -> float:
+    sizes = [abs(v) for v in values if isinstance(v, float) and math.isfinite(v)]
+    return max(sizes, default=0.0)
+
+
+def table(rows: Sequence[Mapping[str, Any]], label: str) -> str:
+    """A table that scrolls inside its own box; columns without any value are left out.
+
+    Args:
+        rows: Values by column; one that a row lacks is a dash.
+        label: What a screen reader calls it.
+    """
+    every = dict.fromkeys(name for row in rows for name in row)
+    names = [n for n in every if any(digits(row.get(n)) not in ("–", "") for row in rows)]
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    kinds = {name: _kind(values) for name, values in columns.items()}
+    largest = {name: _largest(values) for name, values in columns.items()}
+
+    def line(tag, cells):
+        return "<tr>" + "".join(f"<{tag}{kinds[n]}>{c}</{tag}>" for n, c in cells) + "</tr>"
+
+    head = line("th", [(n, escape(n.replace("_", " "))) for n in names])
+    body = "".join(line("td", [(n, html(row.get(n), largest[n])) for n in names]) for row in rows)
+    return (
+        f'<div class="box" tabindex="0" role="region" aria-label="{escape(label)}">'
+        f"<table><thead>{head}</thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _kind(values: Sequence[Any]) -> str:
+    words = [v for v in values if isinstance(v, str)]
+    if not words:
+        return ""
+    # A sentence may take several lines; a name may not.
+    return ' class="long"' if max(len(_plain(w)) for w in words) > 34 else ' class="word"'
+
+
+def _plain(word: str) -> str:
+    return "" if isinstance(word, Html) else word
+
+
+def bullets(items: Iterable[Any]) -> str:
+    """A list of sentences."""
+    return "<ul>" + "".join(f"<li>{html(item)}</li>" for item in items) + "</ul>"
+
+
+def details(summary: str, inner: str) -> str:
+    """Something that is folded until the reader asks."""
+    return f"<details><summary>{escape(summary)}</summary>{inner}</details>"
+
+
+def legend(entries: Sequence[tuple[str, str]], boxes: Sequence[str] = ()) -> str:
+    """Swatches with names.
+
+    Args:
+        entries: Each a swatch and a name.
+        boxes: Ids of check boxes, one for each entry, or none.
+    """
+    items = []
+    for index, (swatch, name) in enumerate(entries):
+        if boxes:
+            items.append(
+                f'<label><input type="checkbox" id="{boxes[index]}" checked>{swatch}'
+                f"{escape(name)}</label>"
+            )
+        else:
+            items.append(f"<span>{swatch}{escape(name)}</span>")
+    return f'<div class="legend">{"".join(items)}</div>'

@@ -1,0 +1,464 @@
+"""The page of results: built from folders made here, parsed, and opened in a browser."""
+
+import html.parser
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+
+import numpy as np
+import pytest
+
+from recipes.common.run_folder import RunFolder
+from recipes.report import charts, markup
+from recipes.report.__main__ import main, report
+from recipes.report.page import build_page
+from recipes.report.probes import fit_rows
+from recipes.report.reading import full_rate_from, read
+from recipes.report.training import group, labels, smooth
+
+VOID = {"meta", "br", "hr", "img", "input", "link", "path"}
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+def write(folder, name, content):
+    folder.mkdir(parents=True, exist_ok=True)
+    text = content if isinstance(content, str) else json.dumps(content)
+    (folder / name).write_text(text, "utf-8")
+
+
+def make_run(path, schedule="h0h1", seed=0, loss=1.2345, steps=20, finished=True, **extra):
+    """A run as the recipes leave it; its loss falls from 5 to `loss`."""
+    folder = RunFolder(path)
+    path.mkdir(parents=True, exist_ok=True)
+    config = {"schedule": schedule, "seed": seed, "peak_lr": 1e-3, "C": 2.0, "steps": steps}
+    write(path, "config.json", {**config, "name": path.name, "runs": str(path.parent)})
+    losses = np.geomspace(5.0, loss, steps)
+    factors = 1 / np.maximum(1, losses / 2) if schedule == "h0h1" else np.ones(steps)
+    folder.append(
+        "metrics.csv",
+        [
+            {
+                "step": i + 1,
+                "seconds": 0.5 * i,
+                "loss": losses[i],
+                "learning_rate": 1e-3 * factors[i],
+                "factor": factors[i],
+                "base_learning_rate": 1e-3,
+            }
+            for i in range(steps)
+        ],
+    )
+    folder.append(
+        "evaluations.csv",
+        [
+            {
+                "step": i,
+                "seconds": 0.5 * i,
+                "loss": "nan" if i == 0 else losses[i - 1],
+                "validation_loss": losses[max(i - 1, 0)] + 0.1,
+                "validation_accuracy": i / steps,
+            }
+            for i in range(0, steps + 1, 5)
+        ],
+    )
+    if finished:
+        summary = {
+            "schedule": schedule,
+            "seed": seed,
+            "finished": True,
+            "diverged": False,
+            "steps": steps,
+            "final_training_loss": loss,
+            "final_validation_loss": loss + 0.1,
+            "baselines": {"unigram": 4.5},
+            "seconds": 10.0,
+            "tokens_per_second": 5758,
+            "data": "made up",
+            "environment": {"backend": "jax", "versions": {"keras": "3.15.1"}},
+        }
+        write(path, "summary.json", {**summary, **extra})
+    return path
+
+
+def make_comparison(path):
+    for schedule, loss in (("none", 2.4321), ("linear", 1.8765), ("h0h1", 1.2345)):
+        for seed in (0, 1):
+            make_run(path / f"{schedule}-seed{seed}", schedule, seed, loss + 0.01 * seed)
+    rows = [{"schedule": "none", "validation loss": 2.53, "perplexity": 12.6, "diverged": "0 of 2"}]
+    content = {"rows": rows, "runs": [{"seed": 0}, {"seed": 1}], "command": "python -m me <now>"}
+    write(path, "comparison.json", content)
+    return path
+
+
+def make_study(path):
+    """Curvature 2 + 3 f exactly, of two cases, one with blocks."""
+    losses = np.linspace(5, 1, 12)
+    for case, blocks in (("depth-scaled", True), ("fixed", False)):
+        header = "step,mode,loss,curvature,residual,iterations,converged,seconds"
+        lines = [header + (",curvature/block 0" if blocks else "")]
+        for step, loss in enumerate(losses):
+            row = f"{step},hessian,{loss},{2 + 3 * loss},0.01,5,True,0.1"
+            lines.append(row + (f",{0.5 * loss}" if blocks else ""))
+        write(path / "initialisation", f"{case}.csv", "\n".join(lines) + "\n")
+    row = {"study": "initialisation", "case": "fixed", "part": "all", "H0": 2.0, "H1": None}
+    write(path, "summary.json", {"fits": [row], "command": "python -m recipes.smoothness"})
+    return path
+
+
+def png(path):
+    """One grey pixel."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0\x80")) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+def make_theory(path):
+    rows = [{"step": "paper", "Δ₀ = 10": 580, "exponent": 0.0296}]
+    write(path, "separation.json", {"findings": ["grows like ln & not <Δ₀>"], "rows": rows})
+    png(path / "separation.png")
+    return path
+
+
+class Checker(html.parser.HTMLParser):
+    """Raises where a tag is not closed, and collects what could be loaded or executed."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.loads, self.tags, self.text, self.ids = [], [], set(), [], []
+        self.feed(page)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        for name, value in attributes:
+            assert not name.startswith("on"), f"a handler: {name}"
+            if name in ("src", "srcset", "href", "data", "action", "poster"):
+                self.loads.append(value)
+            if name == "id":
+                self.ids.append(value)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        # Of the void names `path` alone, an SVG element, may have content.
+        if tag == "path":
+            return
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def check(page):
+    checker = Checker(page)
+    assert "script" not in checker.tags and "link" not in checker.tags
+    for target in checker.loads:
+        assert target.startswith(("#", "data:image/png;base64,")), target
+        assert not target.startswith("#") or target[1:] in checker.ids
+    assert len(checker.ids) == len(set(checker.ids))
+    # Style sheets load too.
+    assert "@import" not in page and not re.search(r"url\(", page)
+    assert "nan" not in re.sub(r"<[^>]*>", " ", page).lower().split()
+    assert not re.search(r'\bd="[^"]*(nan|inf)', page)
+    return " ".join(checker.text)
+
+
+@pytest.fixture
+def everything(tmp_path):
+    return [
+        make_comparison(tmp_path / "compare-gpt-1"),
+        make_study(tmp_path / "smoothness"),
+        make_theory(tmp_path / "theory"),
+    ]
+
+
+def test_the_page_shows_every_kind_and_loads_nothing(everything, tmp_path):
+    out = main([*map(str, everything), "--out", str(tmp_path / "new" / "page.html")])
+    page = out.read_text("utf-8")
+    text = check(page)
+    for loss in (2.5321, 1.9765, 1.3345, 2.5421, 1.9865, 1.3445):
+        assert f"{loss:.4f}" in text
+    for schedule in ("none", "linear", "h0h1"):
+        assert f"{schedule} (2 runs)" in text
+    for words in (
+        "unigram 4.50",
+        "Accuracy",
+        "Effective learning rate",
+        "Factor on the rate",
+        "Curvature against loss",
+        "lines: H0 + H1 loss",
+        "depth-scaled, by block",
+        "Means over 2 seeds",
+        "grows like ln & not <Δ₀>",
+        "python -m me <now>",
+    ):
+        assert words in text, words
+    assert "data:image/png;base64," in page
+    assert page.count('<svg class="chart"') == 4 + 3  # Four of training, three of curvature.
+    assert [p.name for p in out.parent.iterdir()] == ["page.html"]
+    # The same folders give the same page.
+    assert build_page(read(everything)) == page
+
+
+def test_what_comes_from_files_is_escaped(tmp_path):
+    evil = "<script>alert(1)</script>"
+    name = "<img src=x onerror=alert(1)>\"'&"
+    run = make_run(tmp_path / name, schedule=evil, data=evil, environment={"backend": evil})
+    write(run, "sample.txt", "</pre>" + evil)
+    row = {"<b>column": evil}
+    write(tmp_path / "table", "comparison.json", {"rows": [row], "runs": [], "command": evil})
+    header = "step,mode,loss,curvature,curvature/<i>\n"
+    rows = "".join(f"{i},<u>,{5 - i},{7 - i},1\n" for i in range(5))
+    write(run, "a<b>.csv", header + rows)
+    page = build_page(read([run, tmp_path / "table"]), title=evil)
+    text = check(page)  # No script, no handler, no <b> left open.
+    assert text.count(evil) >= 5 and name in text
+    assert not {"b", "i", "u"} & Checker(page).tags
+
+
+def test_curves_are_where_the_numbers_are(tmp_path):
+    """The chart's own geometry, read back from the SVG against the data."""
+    x, y = np.array([0.0, 50.0, 100.0]), np.array([1.0, 3.0, 2.0])
+    svg = charts.chart([charts.Series(x, y, 0)], title="t", xlabel="x", low=0.0, high=4.0)
+    points = re.search(r'class="line"[^>]*d="M([\d. ]+)L([\d. ]+)L([\d. ]+)"', svg).groups()
+    px, py = np.array([p.split() for p in points], float).T
+    ticks = dict(re.findall(r'y="([\d.]+)" text-anchor="end">([\d.]+)<', svg))
+    heights = {float(label): float(place) - 4 for place, label in ticks.items()}
+    assert {0.0, 1.0, 2.0, 3.0, 4.0} <= heights.keys()
+    np.testing.assert_allclose(py, [heights[v] for v in y], atol=0.11)
+    np.testing.assert_allclose(px[1], (px[0] + px[2]) / 2, atol=0.06)
+    # A logarithmic axis puts the geometric mean in the middle.
+    y = np.array([1.0, 10.0, 100.0])
+    svg = charts.chart([charts.Series(x, y, 0)], title="t", xlabel="x", log_y=True)
+    points = re.search(r'class="line"[^>]*d="M([\d. ]+)L([\d. ]+)L([\d. ]+)"', svg).groups()
+    py = np.array([p.split() for p in points], float)[:, 1]
+    np.testing.assert_allclose(py[1], (py[0] + py[2]) / 2, atol=0.06)
+    assert "log scale" in svg
+
+
+def test_gaps_and_spikes_survive():
+    x = np.arange(5000.0)
+    y = np.sin(x / 500)
+    y[1234], y[3000:3100] = 7.0, np.nan
+    shorter_x, shorter_y = charts.thin(x, y)
+    assert len(shorter_x) < 1000 and np.nanmax(shorter_y) == 7.0
+    assert np.isnan(shorter_y[(shorter_x >= 3000) & (shorter_x < 3100)]).any()
+    svg = charts.chart([charts.Series(x, y, 0)], title="t", xlabel="x")
+    assert re.search(r'class="line"[^>]*d="([^"]*)"', svg).group(1).count("M") == 2
+    nothing = np.full(3, np.nan)
+    assert charts.chart([charts.Series(nothing, nothing, 0)], title="t", xlabel="x") == ""
+    # The mean over the last fiftieth; a loss that is no number does not spoil the rest.
+    y = np.arange(100.0)
+    y[50] = np.inf
+    smooth_x, smooth_y = smooth(np.arange(100.0), y)
+    assert len(smooth_x) == 99 and smooth_y[10] == 10.0  # 99 // 50 = 1: nothing to average
+    smooth_x, smooth_y = smooth(np.arange(200.0), np.arange(200.0))
+    assert smooth_y[0] == 0.0 and smooth_y[100] == np.mean([97, 98, 99, 100])
+
+
+def test_ticks_and_cells():
+    assert charts.wants_log(np.array([0.1, 2.0])) and not charts.wants_log(np.array([0.0, 2.0]))
+    svg = charts.chart(
+        [charts.Series(np.array([0.0, 1.0]), np.array([0.0, 1e-3]), 0)], title="t", xlabel="x"
+    )
+    assert "× 10⁻³" in svg
+    assert markup.digits(24.5496, largest=5000.0) == "24.5" and markup.digits(24.5496) == "24.5496"
+    assert markup.digits(float("inf")) == "∞" and markup.digits(1e-5) == "1e-05"
+
+
+def test_seeds_share_a_colour_and_names_tell_runs_apart(tmp_path):
+    runs = read([make_comparison(tmp_path / "compare-a-1")]).runs
+    groups = group(runs)
+    assert [(g.label, len(g.runs)) for g in groups] == [("h0h1", 2), ("linear", 2), ("none", 2)]
+    make_run(tmp_path / "compare-a-2" / "none-seed0", "none", loss=3.0, C=9)
+    write(tmp_path / "compare-a-2" / "none-seed0", "config.json", {"schedule": "none", "C": 9.0})
+    runs = read([tmp_path]).runs
+    assert [g.label for g in group(runs)] == ["1/h0h1", "1/linear", "1/none", "2/none"]
+    names = list(labels(runs).values())
+    assert len(set(names)) == 7 and "linear-seed1" in names and "2/none-seed0" in names
+
+
+def test_fits_find_the_line(tmp_path):
+    """The study's curvature is 2 + 3 f."""
+    for row in fit_rows(list(read([make_study(tmp_path)]).studies[0].cases.items())):
+        assert row["H0"] == pytest.approx(2.0) and row["H1"] == pytest.approx(3.0), row
+    (row,) = fit_rows([("still", {key: np.ones(5) for key in ("step", "loss", "curvature")})])
+    assert row["H0"] is None and row["note"]
+
+
+def test_full_rate_from(tmp_path):
+    run = read([make_run(tmp_path / "a")]).runs[0]
+    # 5 (1.2345 / 5)^(i / 19) <= 2 from i = 12.45 on, and steps begin at 1.
+    assert full_rate_from(run) == 14
+    run = read([make_run(tmp_path / "b", loss=2.5)]).runs[0]
+    assert full_rate_from(run) is None
+    assert "never let the rate reach its peak in b" in check(build_page(read([tmp_path / "b"])))
+
+
+def test_a_run_in_progress(tmp_path):
+    run = make_run(tmp_path / "going", finished=False)
+    with (run / "metrics.csv").open("a") as file:
+        file.write("21,10.5,1.2")  # Being written at this moment.
+    waiting = tmp_path / "waiting"
+    write(waiting, "config.json", {"schedule": "none", "seed": 0})
+    text = check(build_page(read([run, waiting])))
+    assert "at update 20 of 20" in text and "no measurement yet" in text and "1.3345" in text
+
+
+def test_a_diverged_run(tmp_path):
+    run = make_run(tmp_path / "run", diverged=True, final_validation_loss=None, seconds=None)
+    text = (run / "metrics.csv").read_text().replace(",0.001\r\n", ",nan\r\n")
+    (run / "metrics.csv").write_text(text + "21,1,inf,0.001,1,0.001\n22,1,nan,0.001,1,0.001\n")
+    assert "diverged" in check(build_page(read([run])))
+
+
+def test_the_loggers_own_file(tmp_path):
+    """What `LearningRateLogger(csv_path=...)` and `SmoothnessProbe(csv_path=...)` write."""
+    header = "step,batch_loss,learning_rate,learning_rate_factor,base_learning_rate\n"
+    write(tmp_path, "mine.csv", header + "1,4.0,0.5,0.5,1.0\n2,1.5,1.0,1.0,1.0\n")
+    rows = "0,hessian,4.0,7.0,0.1,3,True,1\n1,hessian,1.5,3.0,0.1,3,True,1\n"
+    header = "step,mode,loss,curvature,residual,iterations,converged,seconds\n"
+    write(tmp_path, "probe.csv", header + rows)
+    results = read([tmp_path])
+    assert [run.name for run in results.runs] == ["mine"]
+    assert results.runs[0].metrics["factor"].tolist() == [0.5, 1.0]
+    text = check(build_page(results))
+    assert "1.5000" in text and "Curvature against loss" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.csv", ""),
+        ("metrics.csv", "step,loss,learning_rate\n"),
+        ("metrics.csv", "step,loss,learning_rate\n1,abc,0.1\n"),
+        ("metrics.csv", "step,loss,learning_rate\n1,2.0\n"),
+        ("metrics.csv", "step,learning_rate\n1,0.1\n"),
+        ("metrics.csv", "step,loss,learning_rate\nnan,1.0,0.1\n"),
+        ("metrics.csv", b"\xff\xfe\x00\x01"),
+        ("evaluations.csv", "loss\n1.0\n"),
+        ("config.json", "{"),
+        ("summary.json", "[1]"),
+        ("probe.csv", "step,loss,curvature\n"),
+    ],
+)
+def test_a_corrupt_file_is_named_and_nothing_is_written(name, content, tmp_path, capsys):
+    run, out = make_run(tmp_path / "run"), tmp_path / "out" / "page.html"
+    (run / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=f"Received: .*{re.escape(name)}$"):
+        report([run], out)
+    assert not out.parent.exists()
+    with pytest.raises(SystemExit) as stop:
+        main([str(run), f"--out={out}"])
+    assert stop.value.code == 2 and name in capsys.readouterr().err
+
+
+def test_no_run_there(tmp_path, capsys):
+    (tmp_path / "empty" / "inner").mkdir(parents=True)
+    write(tmp_path / "empty", "other.csv", "a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"no run in this folder.* Received: .*empty$"):
+        report([tmp_path / "empty"], tmp_path / "page.html")
+    with pytest.raises(FileNotFoundError, match=r"Received: .*nowhere$"):
+        report([tmp_path / "nowhere"], tmp_path / "page.html")
+    write(tmp_path / "table", "comparison.json", {"rows": [{"a": 1}, {"b": 2}], "runs": []})
+    with pytest.raises(ValueError, match=r"no table of results. Received: .*comparison.json$"):
+        report([tmp_path / "table"], tmp_path / "page.html")
+    with pytest.raises(ValueError, match=r"must be a file. Received: out="):
+        report([make_run(tmp_path / "run")], tmp_path)
+    assert not list(tmp_path.glob("*.html"))
+    for argv, message in (([], "no folder"), (["run", "--titel=x"], "Did you mean --title")):
+        with pytest.raises(SystemExit):
+            main(argv)
+        assert message in capsys.readouterr().err
+
+
+# In the browser.
+
+
+def browse(page, tmp_path, *options):
+    """Runs headless Chromium on a file, with every name resolving to nowhere."""
+    command = [BROWSER, "--headless", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}"]
+    # As root, which CI containers often are, Chromium starts without its sandbox alone.
+    command += ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*command, *options, page.as_uri()], capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# Frames of two widths (a headless window is never as narrow as a phone), each asked for its layout.
+FRAMES = """<!DOCTYPE html><body><script>
+const page = PAGE, widths = [390, 1280], found = {};
+Promise.all(widths.map(width => new Promise(done => {
+  const frame = document.createElement("iframe");
+  frame.style.width = width + "px"; frame.style.height = "900px"; frame.style.border = "0";
+  frame.srcdoc = page;
+  frame.onload = () => {
+    const root = frame.contentDocument.documentElement;
+    const charts = [...frame.contentDocument.querySelectorAll("svg.chart")];
+    const texts = charts.flatMap(chart => [...chart.querySelectorAll("text")].filter(text => {
+      const a = text.getBoundingClientRect(), b = chart.getBoundingClientRect();
+      return a.left < b.left - 1 || a.right > b.right + 1;
+    }).map(text => text.textContent));
+    found[width] = {
+      client: root.clientWidth, scroll: root.scrollWidth, charts: charts.length, cut: texts,
+      narrowest: Math.min(...charts.map(c => c.getBoundingClientRect().width)),
+      columns: new Set(charts.map(c => c.getBoundingClientRect().left)).size,
+    };
+    const box = frame.contentDocument.querySelector("#show-g0");
+    box.checked = false;
+    found[width].hidden = [...frame.contentDocument.querySelectorAll(".g0")].every(
+      curve => getComputedStyle(curve).display === "none");
+    done();
+  };
+  document.body.append(frame);
+}))).then(() => { document.title = "LAYOUT" + JSON.stringify(found) + "END"; });
+</script></body>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_in_a_browser_without_network(everything, tmp_path):
+    long = make_run(tmp_path / ("a" * 120), steps=40, loss=0.01)
+    out = report([*everything, long], tmp_path / "page.html")
+    # Only this copy may run the measuring script.
+    page = re.sub(r"<meta http-equiv[^>]*>", "", out.read_text("utf-8"))
+    frames = tmp_path / "frames.html"
+    frames.write_text(FRAMES.replace("PAGE", json.dumps(page).replace("</", "<\\/")), "utf-8")
+    dom = browse(frames, tmp_path, "--dump-dom", "--virtual-time-budget=5000")
+    found = json.loads(re.search(r"LAYOUT(\{.*?\})END", dom).group(1))
+    for width in ("390", "1280"):
+        layout = found[width]
+        assert layout["client"] <= int(width) and layout["scroll"] <= layout["client"], layout
+        assert layout["charts"] == 7 and layout["hidden"] and not layout["cut"], layout
+        assert layout["narrowest"] > 300
+    assert found["390"]["columns"] == 1 and found["1280"]["columns"] == 3
+    colours = []
+    for scheme in (0, 1):  # Dark, light.
+        picture = tmp_path / f"{scheme}.png"
+        setting = f"--blink-settings=preferredColorScheme={scheme}"
+        browse(out, tmp_path, setting, "--window-size=800,600", f"--screenshot={picture}")
+        colours.append(picture.read_bytes())
+        assert len(colours[-1]) > 10_000
+    assert colours[0] != colours[1]
