@@ -41,7 +41,7 @@ class _Clock(keras.callbacks.Callback):
 def main() -> None:
     """Runs the benchmark and writes its result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=200, help="in each turn")
+    parser.add_argument("--steps", type=int, default=100, help="in each turn")
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--every", type=int, default=50)
     parser.add_argument("--mode", choices=MODES, default="gradient_difference")
@@ -65,6 +65,7 @@ def main() -> None:
         model.fit(
             batches.starting_at(0),
             steps_per_epoch=steps,
+            shuffle=False,
             epochs=1,
             verbose=0,
             callbacks=[*callbacks, clock],

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_h0h1.curvature import Objective
+
 
 def host(tensor):
     return np.asarray(keras.ops.convert_to_numpy(tensor))
@@ -12,6 +14,16 @@ def dense_matrix(operator):
     """The whole matrix, one product a column."""
     columns = [host(operator.matvec(operator.vector(e))) for e in np.eye(operator.size)]
     return np.stack(columns, axis=1)
+
+
+def objective(*args, **kwargs):
+    """An `Objective` without XLA on TensorFlow, where compiling takes most of a test's time.
+
+    `test_compiles_once` and the probe's tests run with XLA.
+    """
+    if keras.backend.backend() == "tensorflow":
+        kwargs.setdefault("jit_compile", False)
+    return Objective(*args, **kwargs)
 
 
 class Function(keras.Model):

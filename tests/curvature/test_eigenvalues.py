@@ -28,10 +28,10 @@ def test_top_five_of_random_symmetric_matrices(size, which):
 def test_on_the_device_in_float32_too():
     from keras import ops
 
-    matrix = symmetric(200).astype("float32")
+    matrix = symmetric(100).astype("float32")
     tensor = ops.convert_to_tensor(matrix)
-    operator = Operator(200, lambda v: ops.matmul(tensor, v))
-    result = lanczos(operator, 5, tol=1e-5, max_iterations=200)
+    operator = Operator(100, lambda v: ops.matmul(tensor, v))
+    result = lanczos(operator, 5, tol=1e-5, max_iterations=100)
     np.testing.assert_allclose(result.value, np.linalg.eigvalsh(matrix)[::-1][:5], rtol=1e-5)
 
 
