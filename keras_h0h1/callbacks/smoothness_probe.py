@@ -78,8 +78,10 @@ class SmoothnessProbe(keras.callbacks.Callback):
         postponed: Number of times a measurement was put off by the cap.
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, arXiv 2510.03164 (2025);
-        Liu, Ge, Pan, An, Zhang, arXiv 2509.07972 (2025).
+        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
+            arXiv 2510.03164 (2025).
+        Y. Liu, Y. Ge, R. Pan, A. Kang, T. Zhang, "Theoretical Analysis on how Learning Rate
+            Warmup Accelerates Convergence", arXiv 2509.07972 (2025).
 
     Example: the loss $\frac12 (2 w)^2$ has curvature 4.
 

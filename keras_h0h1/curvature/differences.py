@@ -27,7 +27,8 @@ class GradientDifference:
         objective: The model's objective.
 
     References:
-        A. F. Alimisis, R. Islamov, A. Lucchi, arXiv 2510.03164 (2025).
+        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
+            arXiv 2510.03164 (2025).
 
     Example: $f = \frac32 w^2$ has curvature 3 everywhere.
 

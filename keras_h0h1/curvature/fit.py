@@ -297,7 +297,14 @@ def fit_smoothness(
             losses, curvatures, rho, f_star, (H0, H1, rho_value), share, rng
         )
     else:
-        H0_interval, H1_interval = _intervals(x, curvatures, share, bootstrap, rng)
+        # The bootstrap is of the line without H0, H1 >= 0. Where that bites (curvature that does
+        # not grow with the loss) its interval need not contain the estimate, so it is widened.
+        H0_interval, H1_interval = (
+            (min(low, estimate), max(high, estimate))
+            for (low, high), estimate in zip(
+                _intervals(x, curvatures, share, bootstrap, rng), (H0, H1), strict=True
+            )
+        )
         rho_interval = (rho_value, rho_value)
     above = y_all[outside] > upper[0] + upper[1] * gap(x_all[outside], star) ** rho_value
     return SmoothnessFit(
@@ -305,8 +312,8 @@ def fit_smoothness(
         H1=float(H1),
         rho=float(rho_value),
         f_star=float(star),
-        H0_interval=H0_interval,
-        H1_interval=H1_interval,
+        H0_interval=tuple(map(float, H0_interval)),
+        H1_interval=tuple(map(float, H1_interval)),
         rho_interval=rho_interval,
         H0_upper=float(upper[0]),
         H1_upper=float(upper[1]),

@@ -122,3 +122,14 @@ def test_layers_are_fitted_or_refused_one_by_one():
     assert np.isclose(fits["a"].H1, 1.0) and isinstance(fits["b"], NotIdentified)
     flat = fit_smoothness(loss, np.full(20, 3.0))
     assert flat.H1 == 0.0 and flat.C == float("inf")
+
+
+def test_the_interval_contains_the_estimate_where_a_bound_bites():
+    """Curvature that rises as the loss falls: the best line with H1 >= 0 is flat."""
+    losses = np.linspace(2.0, 6.0, 40)
+    curvatures = 30.0 - 4.0 * losses + np.random.default_rng(0).normal(size=40)
+    fit = fit_smoothness(losses, curvatures, restrict=False)
+    assert fit.H1 == 0.0
+    assert fit.H0 == pytest.approx(curvatures.mean())
+    assert fit.H0_interval[0] <= fit.H0 <= fit.H0_interval[1]
+    assert fit.H1_interval[0] <= fit.H1 <= fit.H1_interval[1]

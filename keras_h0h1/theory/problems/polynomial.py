@@ -19,7 +19,7 @@ class NormPower(Problem):
         p: The power, more than 2.
         dimension: Number of coordinates, 1 by default.
 
-    Source: the class is that of Liu, Ge, Pan, An and Zhang, *Theoretical Analysis on how
+    Source: the class is that of Liu, Ge, Pan, Kang and Zhang, *Theoretical Analysis on how
     Learning Rate Warmup Accelerates Convergence*, arXiv 2509.07972; the equality is derived.
 
     Example:
