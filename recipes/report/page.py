@@ -31,8 +31,10 @@ def build_page(results: Results, title: str | None = None) -> str:
         elif kind == "study":
             for index, study in enumerate(results.studies):
                 anchor = f"study-{index}"
-                name = f"Curvature: {study.name.replace('_', ' ')}"
-                sections.append((anchor, name, study_section(study, anchor)))
+                same = sum(other.name == study.name for other in results.studies)
+                name = study.name if same == 1 else f"{study.path.parent.name}/{study.name}"
+                section = study_section(study, anchor, name)
+                sections.append((anchor, f"Curvature: {name}", section))
         else:
             for index, one in enumerate(t for t in results.tables if t.kind == kind):
                 anchor = f"{kind}-{index}"

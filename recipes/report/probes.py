@@ -18,14 +18,14 @@ _MODES = {
 }
 
 
-def study_section(study: Study, anchor: str) -> str:
+def study_section(study: Study, anchor: str, name: str) -> str:
     """Charts of one study, and its fits where no table of them was found."""
     cases = [(i, "", name, columns) for i, (name, columns) in enumerate(study.cases.items())]
     key = legend([(swatch(i, dots=True), name) for i, _, name, _ in cases])
     charts = [*curvature_charts(cases), *_block_charts(cases)]
     fits = fit_rows([(name, columns) for _, _, name, columns in cases])
     return (
-        f'<section><h2 id="{anchor}">Curvature: {escape(study.name.replace("_", " "))}</h2>{key}'
+        f'<section><h2 id="{anchor}">Curvature: {escape(name)}</h2>{key}'
         f'<div class="charts">{"".join(charts)}</div>'
         + details("Fits: curvature = H0 + H1 loss", table(fits, "Fitted smoothness constants"))
         + "</section>"

@@ -58,16 +58,26 @@ class Run:
         if not self.config:
             return str(self.path)
         kept = {k: v for k, v in self.config.items() if k not in _NOT_THE_EXPERIMENT}
-        backend = self.summary.get("environment", {}).get("backend")
-        return json.dumps([kept, backend or str(self.path.parent)], sort_keys=True)
+        backend = self.environment.get("backend") or str(self.path.parent)
+        return json.dumps([kept, backend], sort_keys=True)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions and hardware, where they were written down."""
+        found = self.summary.get("environment")
+        return found if isinstance(found, dict) else {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
     """Curvature of several cases, by case: a folder of probes' CSV files."""
 
-    name: str
+    path: Path
     cases: dict[str, Columns]
+
+    @property
+    def name(self) -> str:
+        return self.path.name.replace("_", " ")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +132,7 @@ def read(folders: Sequence[Path]) -> Results:
             )
     # A folder named twice, or inside another one, is shown once.
     results.runs = list({run.path: run for run in results.runs}.values())
+    results.studies = list({study.path: study for study in results.studies}.values())
     results.tables = list({table.path: table for table in results.tables}.values())
     return results
 
@@ -137,7 +148,7 @@ def _walk(folder: Path, results: Results, depth: int) -> None:
         results.runs.append(Run(path, {}, {}, _metrics(path, True), {}, {}, ""))
     if probes:
         cases = {path.stem: _probe(path) for path in probes}
-        results.studies.append(Study(folder.name, cases))
+        results.studies.append(Study(folder, cases))
     for path in sorted(folder.glob("*.json")):
         table = _table(path)
         if table:
@@ -258,18 +269,14 @@ def _table(path: Path) -> Table | None:
 def final(run: Run) -> dict[str, float | None]:
     """The last values of a run, by name: `training loss`, `validation loss`, ...
 
-    From `summary.json` where there is one, because it knows of divergence.
+    From `summary.json` where it has them, because it knows of divergence.
     """
-    names = {k: v for k, v in run.summary.items() if k.startswith("final_")}
-    if names:
-        return {k.removeprefix("final_").replace("_", " "): v for k, v in names.items()}
     last = {k: float(v[-1]) for k, v in run.evaluations.items() if k not in ("step", "seconds")}
     if not last and run.metrics:
         last = {"loss": float(run.metrics["loss"][-1])}
-    return {
-        (k if k.startswith("validation_") else f"training_{k}").replace("_", " "): v
-        for k, v in last.items()
-    }
+    last = {k if k.startswith("validation_") else f"training_{k}": v for k, v in last.items()}
+    told = {k.removeprefix("final_"): v for k, v in run.summary.items() if k.startswith("final_")}
+    return {name.replace("_", " "): value for name, value in (last | told).items()}
 
 
 def full_rate_from(run: Run) -> int | None:

@@ -54,7 +54,7 @@ def group(runs: Sequence[Run]) -> list[Group]:
         groups.setdefault(run.experiment, []).append(run)
 
     def schedule(run):
-        return run.config.get("schedule")
+        return str(run.config.get("schedule") or "")
 
     def name(run):
         return re.sub(r"-seed\d+$", "", run.name)
@@ -205,7 +205,9 @@ def _row(one: Group, run: Run, names: dict[Path, str]) -> dict[str, Any]:
     elif not run.metrics and not run.evaluations:
         state = "no measurement yet"
     elif summary or config:
-        state = f"at update {reading.steps(run):,}" + (f" of {total:,}" if total else "")
+        state = f"at update {reading.steps(run):,}" + (
+            f" of {total:,}" if isinstance(total, int) else ""
+        )
     else:
         state = None
     last = reading.final(run)
@@ -241,8 +243,8 @@ def _notes(groups: Sequence[Group], names: dict[Path, str]) -> str:
         notes.append(
             f"The loss never let the rate reach its peak in {', '.join(below)}: a higher C would."
         )
-    data = dict.fromkeys(run.summary["data"] for run in runs if "data" in run.summary)
-    notes += [f"Data: {source}" for source in map(str, data)]
+    data = dict.fromkeys(str(run.summary["data"]) for run in runs if "data" in run.summary)
+    notes += [f"Data: {source}" for source in data]
     for name, value in _baselines(groups).items():
         notes.append(f"Validation loss of the {name} model: {value:.4f}")
     return bullets(notes) if notes else ""

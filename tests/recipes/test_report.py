@@ -11,13 +11,15 @@ import zlib
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
 
 from recipes.common.run_folder import RunFolder
 from recipes.report import charts, markup
 from recipes.report.__main__ import main, report
 from recipes.report.page import build_page
 from recipes.report.probes import fit_rows
-from recipes.report.reading import full_rate_from, read
+from recipes.report.reading import final, full_rate_from, read
 from recipes.report.training import group, labels, smooth
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "path"}
@@ -229,7 +231,8 @@ def test_what_comes_from_files_is_escaped(tmp_path):
     header = "step,mode,loss,curvature,curvature/<i>\n"
     rows = "".join(f"{i},<u>,{5 - i},{7 - i},1\n" for i in range(5))
     write(run, "a<b>.csv", header + rows)
-    page = build_page(read([run, tmp_path / "table"]), title=evil)
+    write(tmp_path / "studies" / "<b>study", "a.csv", header + rows)
+    page = build_page(read([run, tmp_path / "table", tmp_path / "studies"]), title=evil)
     text = check(page)  # No script, no handler, no <b> left open.
     assert text.count(evil) >= 5 and name in text
     assert not {"b", "i", "u"} & Checker(page).tags
@@ -264,6 +267,8 @@ def test_gaps_and_spikes_survive():
     assert np.isnan(shorter_y[(shorter_x >= 3000) & (shorter_x < 3100)]).any()
     svg = charts.chart([charts.Series(x, y, 0)], title="t", xlabel="x")
     assert re.search(r'class="line"[^>]*d="([^"]*)"', svg).group(1).count("M") == 2
+    svg = charts.chart([charts.Series(x, y, 0, kind="dots")], title="t", xlabel="x")
+    assert "nan" not in svg and svg.count("z") == 4900
     nothing = np.full(3, np.nan)
     assert charts.chart([charts.Series(nothing, nothing, 0)], title="t", xlabel="x") == ""
     # The mean over the last fiftieth; a loss that is no number does not spoil the rest.
@@ -326,6 +331,11 @@ def test_a_run_in_progress(tmp_path):
 
 def test_a_diverged_run(tmp_path):
     run = make_run(tmp_path / "run", diverged=True, final_validation_loss=None, seconds=None)
+    assert final(read([run]).runs[0]) == {
+        "training loss": 1.2345,
+        "validation loss": None,
+        "validation accuracy": 1.0,
+    }
     text = (run / "metrics.csv").read_text().replace(",0.001\r\n", ",nan\r\n")
     (run / "metrics.csv").write_text(text + "21,1,inf,0.001,1,0.001\n22,1,nan,0.001,1,0.001\n")
     assert "diverged" in check(build_page(read([run])))
@@ -454,11 +464,11 @@ def test_in_a_browser_without_network(everything, tmp_path):
         assert layout["charts"] == 7 and layout["hidden"] and not layout["cut"], layout
         assert layout["narrowest"] > 300
     assert found["390"]["columns"] == 1 and found["1280"]["columns"] == 3
-    colours = []
-    for scheme in (0, 1):  # Dark, light.
+    for scheme, back in ((0, "#111418"), (1, "#f6f7f9")):  # Dark, light.
         picture = tmp_path / f"{scheme}.png"
         setting = f"--blink-settings=preferredColorScheme={scheme}"
         browse(out, tmp_path, setting, "--window-size=800,600", f"--screenshot={picture}")
-        colours.append(picture.read_bytes())
-        assert len(colours[-1]) > 10_000
-    assert colours[0] != colours[1]
+        pixels = imread(picture)[..., :3]
+        np.testing.assert_allclose(pixels[2, 2], to_rgb(back), atol=0.01)
+        # Something is written there, in a colour far from the background's.
+        assert np.abs(pixels - pixels[2, 2]).max() > 0.7
