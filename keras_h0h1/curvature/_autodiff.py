@@ -252,15 +252,27 @@ elif BACKEND == "torch":
         with _differentiable():
             leaves = _leaves(primals)
             outputs = inner(leaves)
-            dummies = [torch.zeros_like(output).requires_grad_() for output in outputs]
-            pulled = _grad(outputs, leaves, dummies, create_graph=True)
+            # An output that does not depend on the weights has no part in the product.
+            linked = [i for i, output in enumerate(outputs) if output.requires_grad]
+            live = [outputs[i] for i in linked]
+            dummies = [torch.zeros_like(output).requires_grad_() for output in live]
+            pulled = _grad(live, leaves, dummies, create_graph=True)
             pushed = _grad_of_connected(pulled, dummies, tangents)
-            curved = hvp(outer, outputs, pushed)
-            return _grad(outputs, leaves, curved)
+
+            def outer_of_live(values):
+                merged = dict(zip(linked, values, strict=True))
+                return outer([merged.get(i, output) for i, output in enumerate(outputs)])
+
+            return _grad(live, leaves, hvp(outer_of_live, live, pushed))
 
     def compile(fn, on_compile, jit_compile="auto"):
         # Eager: torch.compile does not differentiate twice.
-        return fn
+        def call(*args):
+            # Keras' dropout draws from PyTorch's own generator, not from Keras' seeds.
+            with torch.random.fork_rng():
+                return fn(*args)
+
+        return call
 
     def read(variable):
         return variable.value.detach()

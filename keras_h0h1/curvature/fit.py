@@ -36,6 +36,8 @@ class SmoothnessFit:
         points_outside: Number of points below the range.
         violations: Share of the points outside that lie above the upper envelope.
         confidence: The intervals' joint confidence.
+        note: Empty, or what speaks against the form: the curvature did not grow with the loss, or
+            grew so fast that `H0 = 0` and this `f_star` and `rho` do not describe it.
     """
 
     H0: float
@@ -53,6 +55,7 @@ class SmoothnessFit:
     points_outside: int
     violations: float
     confidence: float
+    note: str
 
     @property
     def C(self) -> float:
@@ -323,7 +326,18 @@ def fit_smoothness(
         points_outside=int(outside.sum()),
         violations=float(above.mean()) if outside.any() else 0.0,
         confidence=confidence,
+        note=_objection(x, curvatures),
     )
+
+
+def _objection(x, y):
+    """What the free line says against the constrained one, by more than three standard errors."""
+    (a, b), (a_error, b_error) = _free_line(x, y, np.ones((1, len(x))), 1)
+    if b[0] < 3 * b_error[0]:
+        return "the curvature does not grow with the loss"
+    if a[0] < -3 * a_error[0]:
+        return f"the curvature falls faster than H1 * gap: a free line has H0 = {a[0]:.3g}"
+    return ""
 
 
 def _refuse(losses, f_star, min_range):

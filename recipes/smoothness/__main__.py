@@ -234,11 +234,9 @@ def row_of(study: str, case: str, part: str, losses, curvatures) -> dict:
     except NotIdentified as refusal:
         return {**row, **start, **empty, "note": str(refusal).split(".")[0]}
     power = fit_smoothness(losses, curvatures, rho="fit", bootstrap=100)
-    note = ""
+    note = fit.note
     if fit.points_outside:
-        note = f"sharpens below {fit.valid_range[0]:.3g}"
-    elif not fit.H1 > 0:
-        note = "does not fall with the loss"
+        note = f"sharpens below {fit.valid_range[0]:.3g}" + (f"; {note}" if note else "")
     return {
         **row,
         **start,

@@ -133,3 +133,18 @@ def test_the_interval_contains_the_estimate_where_a_bound_bites():
     assert fit.H0 == pytest.approx(curvatures.mean())
     assert fit.H0_interval[0] <= fit.H0 <= fit.H0_interval[1]
     assert fit.H1_interval[0] <= fit.H1 <= fit.H1_interval[1]
+
+
+def test_estimate_lies_in_its_interval_and_a_misfit_is_named():
+    rng = np.random.default_rng(0)
+    loss = np.linspace(5, 7, 30)
+    for curvature, note in (
+        (2 + loss, ""),
+        (5 * (loss - 4.9), "falls faster"),
+        (10 - loss, "does not grow"),
+    ):
+        curvature = curvature + 0.05 * rng.standard_normal(30)
+        fit = fit_smoothness(loss, curvature, restrict=False)
+        assert fit.H0_interval[0] <= fit.H0 <= fit.H0_interval[1]
+        assert fit.H1_interval[0] <= fit.H1 <= fit.H1_interval[1]
+        assert (note in fit.note) and bool(note) == bool(fit.note)

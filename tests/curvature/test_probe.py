@@ -95,8 +95,12 @@ def test_measures_the_weights_of_that_moment():
         assert np.isclose(row[f"curvature/{name}"], truth, rtol=1e-3)
 
 
-def test_steps_per_execution_and_several_fits():
+def test_steps_per_execution_and_several_fits(backend):
     probe = SmoothnessProbe(PARTS[0], every=4, max_share=None)
+    if backend == "torch":
+        with pytest.raises(ValueError, match="must be 1 with the PyTorch backend"):
+            train([probe], epochs=1, steps_per_execution=2)
+        return
     _, _, model = train([probe], epochs=1, steps_per_execution=2)
     assert probe.column("step").tolist() == [0, 4]
     model.fit(X, Y, batch_size=16, epochs=1, verbose=0, callbacks=[probe])
