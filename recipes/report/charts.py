@@ -54,7 +54,7 @@ def thin(x: np.ndarray, y: np.ndarray, buckets: int = _BUCKETS) -> tuple[np.ndar
     >>> x, y = np.arange(1000.0), np.zeros(1000)
     >>> y[500] = 9.0
     >>> x, y = thin(x, y, 10)
-    >>> len(x) <= 22, y.max()
+    >>> len(x) <= 22, float(y.max())
     (True, 9.0)
     """
     if len(x) <= 2 * buckets:

@@ -34,7 +34,7 @@ ul { margin: .4rem 0 .9rem; padding-left: 1.2rem; max-width: 60rem; }
   minmax(min(100%, 25rem), 1fr)); }
 figure { margin: 0; padding: .8rem .8rem .4rem; background: var(--card);
   border: 1px solid var(--rule); border-radius: 8px; min-width: 0; }
-figure.wide { padding: .8rem; margin-bottom: .9rem; }
+figure.wide { overflow-x: auto; padding: .8rem; margin-bottom: .9rem; }
 figcaption { font-weight: 600; font-size: .95rem; margin: 0 .2rem .35rem; }
 .chart { display: block; width: 100%; height: auto; }
 .chart text { fill: var(--soft); font: 12px system-ui, -apple-system, "Segoe UI", sans-serif;
@@ -59,8 +59,9 @@ td .swatch { margin-right: .45rem; vertical-align: middle; }
 .box { overflow: auto; max-height: 36rem; background: var(--card); border: 1px solid var(--rule);
   border-radius: 8px; margin: .5rem 0 1rem; }
 table { border-collapse: separate; border-spacing: 0; width: 100%; font-size: .88rem;
+  line-height: 21px;
   font-variant-numeric: tabular-nums; }
-th, td { padding: .38rem .65rem; text-align: right; white-space: nowrap; vertical-align: top;
+th, td { padding: 6px 10px; text-align: right; white-space: nowrap; vertical-align: top;
   border-bottom: 1px solid var(--rule); }
 tr:last-child td { border-bottom: 0; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
@@ -69,8 +70,9 @@ th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--card); }
 thead th { position: sticky; top: 0; background: var(--card); z-index: 1; }
 thead th:first-child { z-index: 2; }
-@media (max-width: 600px) { body { padding: 1rem .7rem 3rem; } th, td { padding: .35rem .55rem; }
-  th:first-child, td:first-child { min-width: 7rem; white-space: normal;
+@media (max-width: 600px) { body { padding: 1rem .7rem 3rem; } figure.wide img { width: 42rem;
+    max-width: none; } th, td { padding: 6px 9px; }
+  th:first-child, td:first-child { min-width: 8.2rem; white-space: normal;
     overflow-wrap: anywhere; } }
 details { margin: .5rem 0; }
 summary { cursor: pointer; padding: .25rem 0; }
