@@ -25,7 +25,7 @@ torch: setup
 	$(BIN)/python -m pip install --quiet torch==2.13.0 -r tests/requirements-torch.txt
 
 demo: setup
-	$(BIN)/python -m recipes.compare --name demo
+	$(BIN)/python -m recipes.compare
 
 # Two workers a backend: most tests wait for a compiler that uses one core.
 test: setup
