@@ -32,7 +32,7 @@ from recipes.common.recipe import Recipe, make_console, one_line_errors
 from recipes.common.settings import SCHEDULES
 from recipes.common.tables import print_table, write_table
 
-RECIPES = ("gpt", "vision")
+RECIPES = ("gpt",)  # modules with a `RECIPE`
 # What belongs to a single run.
 _EXCLUDED = ("schedule", "seed", "resume", "stop_after", "name")
 
@@ -76,12 +76,7 @@ class Run:
 def load_recipe(name: str) -> Recipe:
     """The recipe of that name."""
     check_choice("recipe", name, RECIPES)
-    try:
-        return importlib.import_module(f"recipes.{name}").RECIPE
-    except ModuleNotFoundError as error:
-        if error.name != f"recipes.{name}":
-            raise
-        raise ValueError(f"There is no such recipe. Received: recipe={name}") from None
+    return importlib.import_module(f"recipes.{name}").RECIPE
 
 
 def steps_to(curves: Curves, target: float) -> float:
