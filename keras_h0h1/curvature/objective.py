@@ -25,8 +25,8 @@ class Objective:
     away. It may be used between two steps of `fit`, on every backend, and always speaks of the
     weights of that moment. Each product is compiled once per shape of batch; `compilations` counts.
 
-    Hessian-vector products are $Hv = \frac{d}{dt} \nabla f(w + tv)$, forward over reverse (about
-    two gradients); the Gauss-Newton product is $J^\top (\nabla^2_z L) J v$ with $J$ the Jacobian
+    Hessian-vector products are $Hv = \frac{d}{dt} \nabla f(w + tv)$, at about the price of two
+    gradients; the Gauss-Newton product is $J^\top (\nabla^2_z L) J v$ with $J$ the Jacobian
     of the model's outputs $z$ and $L$ the loss: positive semi-definite for a convex $L$. It leaves
     out the regularisers, and depends on what the model calls its output: have it end in logits.
 
@@ -38,8 +38,9 @@ class Objective:
             others are constants.
         training: The `training` argument of the forward pass. `True` puts dropout on, with the
             same mask at each evaluation until training moves the seed.
-        jit_compile: Whether to compile with XLA. `"auto"`: yes, and on TensorFlow without it where
-            an operation cannot be. `False` on JAX: eager. PyTorch is always eager.
+        jit_compile: Whether to compile with XLA. `"auto"`: yes; on TensorFlow only the gradient,
+            and without it where an operation cannot be. `False` on JAX: eager. PyTorch is always
+            eager.
 
     Example: the curvature of $\frac12 \|Xw - y\|^2 / n$ is the covariance $X^\top X / n$.
 
@@ -79,15 +80,15 @@ class Objective:
         self.dtype = "float64" if double else "float32"
         self.compilations = 0
         self._compiled_gradient = self._compile(self._gradient, jit_compile)
-        self._compiled_hessian = self._compile(self._hessian_product, jit_compile)
-        self._compiled_gauss_newton = self._compile(self._gauss_newton_product, jit_compile)
+        self._compiled_hessian = self._compile(self._hessian_product, jit_compile, True)
+        self._compiled_gauss_newton = self._compile(self._gauss_newton_product, jit_compile, True)
         self._compiled_loss = self._compile(self._loss_value, jit_compile)
 
-    def _compile(self, function, jit_compile):
+    def _compile(self, function, jit_compile, second_order=False):
         def on_compile():
             self.compilations += 1
 
-        return _autodiff.compile(function, on_compile, jit_compile)
+        return _autodiff.compile(function, on_compile, jit_compile, second_order)
 
     # The pure functions that are compiled. `values` are the selected weights, `rest` the others.
 
