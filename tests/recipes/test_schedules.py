@@ -16,11 +16,13 @@ def reference(k, peak, total, warmup, decay, final):
 
 
 @pytest.mark.parametrize(("warmup", "decay"), [(0, 0), (20, 0), (0, 20), (20, 20), (50, 50)])
-def test_follows_the_formula(floatx, warmup, decay):
+def test_follows_the_formula(floatx, warmup, decay, backend):
     schedule = WarmupStableDecay(3e-3, 100, warmup, decay, final_learning_rate=1e-5)
     got = [float(schedule(keras.ops.convert_to_tensor(k, "int32"))) for k in range(100)]
     want = [reference(k, 3e-3, 100, warmup, decay, 1e-5) for k in range(100)]
-    np.testing.assert_allclose(got, want, rtol=1e-12 if floatx == "float64" else 2e-6)
+    # On PyTorch Keras' minimum and maximum answer in float32 whatever floatx says.
+    exact = floatx == "float64" and backend != "torch"
+    np.testing.assert_allclose(got, want, rtol=1e-12 if exact else 2e-6)
 
 
 def test_ends_at_the_final_rate_and_stays_there():
