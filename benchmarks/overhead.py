@@ -150,7 +150,7 @@ def main() -> dict:
         f"{median:.4f} (quartiles {low:.4f} to {high:.4f}); "
         f"compilations {result['compilations']}; host reads per step {transfers}"
     )
-    write_result(f"overhead_{result['backend']}", result)
+    write_result("overhead", result)
     return result
 
 

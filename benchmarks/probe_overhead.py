@@ -2,7 +2,7 @@
 
 Trains the demo GPT with AdamW, in turn without and with a probe every 50 steps, in one process,
 and prints the share of training time spent probing, the ratio of step times, and how often the
-probe compiled. The result goes to `benchmarks/results/probe_overhead-BACKEND.json`.
+probe compiled. The result goes to `benchmarks/results/probe_overhead_<backend>.json`.
 
 The share is the probe's own clock: it waits for the training step in flight, so that on an
 asynchronous device neither is charged for the other. The ratio is measured from outside and
@@ -10,17 +10,14 @@ contains everything, at the price of the machine's noise.
 """
 
 import argparse
-import json
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 
+from benchmarks.common import write_result
 from keras_h0h1.callbacks.smoothness_probe import MODES, SmoothnessProbe
-from recipes.common.environment import describe_environment
 from recipes.text.batches import TokenBatches
 from recipes.text.models import SIZES, build_language_model
 from recipes.text.tokens import load_corpus
@@ -84,7 +81,6 @@ def main() -> None:
         probed.append(fit(options.steps, [probe]))
     share = probe.seconds / (statistics.mean(plain) * options.steps * options.turns)
     result = {
-        "command": "python -m benchmarks.probe_overhead " + " ".join(sys.argv[1:]),
         "mode": options.mode,
         "every": options.every,
         "training_batch": 16,
@@ -99,21 +95,16 @@ def main() -> None:
         "ratio_of_step_times": [b / a for a, b in zip(plain, probed, strict=True)],
         "compilations": probe.objective.compilations,
         "compile_seconds": warm.compile_seconds,
-        "environment": describe_environment(),
     }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"probe_overhead-{keras.backend.backend()}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
     print(
         f"{keras.backend.backend()}, {options.arch} demo ({result['parameters']:,} parameters), "
         f"{options.mode} every {options.every} steps, {result['measurements']} measurements\n"
         f"  share of training time spent probing: {share:.2%}\n"
         f"  step time with the probe over without: "
         + ", ".join(f"{r:.3f}" for r in result["ratio_of_step_times"])
-        + f"\n  compilations: {result['compilations']} ({result['compile_seconds']:.1f} s, once)\n"
-        f"  written to {path}"
+        + f"\n  compilations: {result['compilations']} ({result['compile_seconds']:.1f} s, once)"
     )
+    write_result("probe_overhead", result)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 Every function takes `fn`, a pure function of a list of tensors, and returns lists of tensors.
 JAX goes forward over reverse (one extra forward pass, no second tape in memory). TensorFlow and
-PyTorch go backward twice: TensorFlow's forward mode has no rule for loops (LSTM, GRU), took twice
-as long to trace and, on a small Llama, twice as long to run (67 ms against 25 ms a product).
+PyTorch go backward twice: TensorFlow's forward mode has no rule for loops (LSTM, GRU).
 """
 
 import contextlib
@@ -141,8 +140,8 @@ elif BACKEND == "tensorflow":
         )
 
     def compile(fn, on_compile, jit_compile="auto", second_order=False):
-        # A second derivative takes XLA minutes to compile on some models, does not exist for some
-        # of its operations (XlaDynamicUpdateSlice in KerasHub's GPT-2), and was no faster.
+        # A second derivative takes XLA minutes to compile on some models, and does not exist for
+        # some of its operations (XlaDynamicUpdateSlice in KerasHub's GPT-2).
         if jit_compile == "auto":
             xla_choices = [False] if second_order else [True, False]
         else:
