@@ -94,8 +94,8 @@ def main() -> dict:
     parser.add_argument("--width", type=int, default=512, help="units of each hidden layer")
     parser.add_argument("--depth", type=int, default=5, help="hidden layers")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=25, help="steps in a block")
-    parser.add_argument("--blocks", type=int, default=60, help="pairs of blocks")
+    parser.add_argument("--steps", type=int, default=100, help="steps in a block")
+    parser.add_argument("--blocks", type=int, default=30, help="pairs of blocks")
     arguments = parser.parse_args()
 
     cosine = keras.optimizers.schedules.CosineDecay(1e-3, DECAY_STEPS)
