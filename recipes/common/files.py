@@ -1,6 +1,7 @@
 """Writing files so that a reader never meets half of one."""
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -8,13 +9,61 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# What the user can help, as opposed to a bug, with what to do about it.
+_REASONS = {
+    errno.ENOSPC: "The disk is full; make room",
+    errno.EDQUOT: "The disk quota is used up; make room",
+    errno.EFBIG: "The file is larger than the system allows; see `ulimit -f`",
+    errno.EACCES: "There is no permission to write; choose another folder",
+    errno.EPERM: "There is no permission to write; choose another folder",
+    errno.EROFS: "The disk is read-only; choose another folder",
+    errno.ENOTDIR: "There is a file where a folder is needed; choose another folder",
+    errno.EIO: "The disk has failed",
+}
+
+_PARTIAL = ".partial-"
+
+# Read once, in the main thread: it can only be read by changing it, for all threads.
+_MASK = os.umask(0)
+os.umask(_MASK)
+
+
+class StorageError(OSError):
+    """A file could not be written, for a reason outside the program."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns the system's errors into a `StorageError` that says where and what to do."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        raise StorageError(f"{_REASONS[error.errno]}. Received: {path}") from error
+
+
+def _flush(path: Path) -> None:
+    """Returns once a file's content, or a folder's entries, are on the disk itself."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder, renamed to `path` if the block succeeds.
 
-    Two processes may write the same path at once: each has a file of its own, and the last
-    rename wins whole.
+    Neither a kill nor a power failure leaves half a file: what was at `path` before stays until
+    the new content is on the disk. Two processes may write the same path at once: each has a
+    file of its own, and the last rename wins whole.
+
+    Raises:
+        StorageError: If the disk is full or the folder cannot be written.
 
     Example:
 
@@ -26,19 +75,28 @@ def atomic(path: Path) -> Iterator[Path]:
     ('all of it', ['a.txt'])
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays, because Keras and NumPy choose the format by it.
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        # mkstemp makes the file private; give it the permissions that any new file would have.
-        mask = os.umask(0)
-        os.umask(mask)
-        partial.chmod(0o666 & ~mask)
-        os.replace(partial, path)
-    finally:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix stays, because Keras and NumPy choose the format by it.
+        handle, name = tempfile.mkstemp(prefix=_PARTIAL, suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        partial = Path(name)
+        try:
+            yield partial
+            # mkstemp makes the file private; give it the permissions of any new file.
+            partial.chmod(0o666 & ~_MASK)
+            _flush(partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        if os.name == "posix":
+            # The rename itself; elsewhere a folder cannot be opened.
+            _flush(path.parent)
+
+
+def discard_partials(folder: Path) -> None:
+    """Deletes what a killed process was writing by `atomic`."""
+    for partial in folder.glob(_PARTIAL + "*"):
         partial.unlink(missing_ok=True)
 
 

@@ -62,7 +62,8 @@ class Recipe:
             try:
                 summary, folder = self.run(config, console)
             except KeyboardInterrupt:
-                console.print("Stopped. If an evaluation was reached, `--resume` goes on there.")
+                # Once training runs, `run_training` stops with a checkpoint instead.
+                console.print("Stopped before training began.")
                 sys.exit(130)
         console.print(f"Everything is in {folder.path}", highlight=False, soft_wrap=True)
         return summary

@@ -3,18 +3,18 @@
 import csv
 import dataclasses
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
 
-import keras
-
-from recipes.common.checkpoints import save_checkpoint
-from recipes.common.files import atomic, write_json
+from recipes.common.checkpoint_folder import CheckpointFolder
+from recipes.common.checkpoints import read_header
+from recipes.common.files import atomic, discard_partials, write_json, writing
 from recipes.common.options import build
 
 # What a resumed run may be given anew; all else comes from its config.json.
-_NOT_THE_EXPERIMENT = {"resume", "stop_after", "runs", "name"}
+_NOT_THE_EXPERIMENT = {"resume", "stop_after", "runs", "name", "keep", "checkpoint_every"}
 
 
 @dataclasses.dataclass
@@ -27,7 +27,7 @@ class RunFolder:
     | `metrics.csv` | one row per update: loss, effective rate, factor, base rate |
     | `evaluations.csv` | one row per evaluation: training and validation loss |
     | `tensorboard/` | the same for TensorBoard |
-    | `checkpoints/step-N.keras` | model and optimizer after N updates; what `--resume` reads |
+    | `checkpoints/step-N.npz` | all that moves, after N updates; what `--resume` reads |
     | `model.keras` | the final model |
     | `data.json` | which data, with a fingerprint that a resumed run has to meet |
     | `plot.png`, `summary.json` | the run at a glance |
@@ -47,6 +47,7 @@ class RunFolder:
 
         Raises:
             FileExistsError: If `name` is given and that folder has a run in it.
+            StorageError: If the folder cannot be made.
         """
         if name is None:
             stem = f"{default_name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -60,29 +61,26 @@ class RunFolder:
                 "There is a run in this folder; go on with it by `--resume`, or choose another "
                 f"`--name`. Received: {folder.path}"
             )
-        folder.path.mkdir(parents=True, exist_ok=True)
+        with writing(folder.path):
+            folder.path.mkdir(parents=True, exist_ok=True)
         return folder
 
     @property
     def config_path(self) -> Path:
         return self.path / "config.json"
 
+    @property
+    def checkpoints(self) -> CheckpointFolder:
+        return CheckpointFolder(self.path / "checkpoints")
+
     def latest_checkpoint(self) -> tuple[Path, int] | None:
-        """The newest checkpoint and the number of updates it was made after."""
-        found = {int(p.stem[5:]): p for p in (self.path / "checkpoints").glob("step-*.keras")}
-        return (found[max(found)], max(found)) if found else None
+        """The newest valid checkpoint and the number of updates it was made after.
 
-    def save_checkpoint(self, model: keras.Model, step: int) -> None:
-        """Saves the model and its optimizer, whole or not at all, then drops older ones.
-
-        The number of updates is in the name: it is the position in the data, and a file and its
-        position cannot come apart.
+        Raises:
+            ValueError: If there are checkpoints and none is valid.
         """
-        path = self.path / "checkpoints" / f"step-{step:07d}.keras"
-        save_checkpoint(model, path)
-        for other in path.parent.glob("step-*.keras"):
-            if other != path:
-                other.unlink()
+        step, _ = self.checkpoints.newest_valid()
+        return None if step is None else (self.checkpoints.path_of(step), step)
 
     def write_config(self, config: Any) -> None:
         write_json(self.config_path, dataclasses.asdict(config))
@@ -95,25 +93,48 @@ class RunFolder:
             given: The options of this command line. One that contradicts the run is an error,
                 because the run would no longer be the one that was begun.
 
+        A run that was killed before its first checkpoint begins anew, which comes to the same.
+
         Raises:
-            FileNotFoundError: If the folder holds no run, or no checkpoint yet.
-            ValueError: If an option contradicts the run's.
+            FileNotFoundError: If the folder holds no run.
+            ValueError: If an option contradicts the run's; if no checkpoint is valid, or the
+                newest was made with another configuration.
         """
-        if not self.config_path.exists() or self.latest_checkpoint() is None:
-            missing = "checkpoint" if self.config_path.exists() else "config.json"
+        if not self.config_path.exists():
             raise FileNotFoundError(
-                f"Nothing to resume: there is no {missing}. Received: resume={self.path}"
+                f"Nothing to resume: there is no config.json. Received: resume={self.path}"
             )
-        stored = build(cls, json.loads(self.config_path.read_text("utf-8")))
+        try:
+            stored = build(cls, json.loads(self.config_path.read_text("utf-8")))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"The run's configuration is damaged: {error}. Received: {self.config_path}"
+            ) from error
         for name, value in given.items():
             if name not in _NOT_THE_EXPERIMENT and getattr(stored, name) != value:
                 raise ValueError(
                     "A resumed run keeps its configuration; leave the option out, or start a new "
                     f"run. Received: {name}={value!r}, the run has {getattr(stored, name)!r}"
                 )
+        self._check_configuration(stored)
+        anew = {name: given[name] for name in ("keep", "checkpoint_every") if name in given}
         return dataclasses.replace(
-            stored, resume=str(self.path), stop_after=given.get("stop_after")
+            stored, resume=str(self.path), stop_after=given.get("stop_after"), **anew
         )
+
+    def _check_configuration(self, stored: Any) -> None:
+        """Makes sure that `config.json` is what the checkpoint's run was begun with."""
+        checkpoint = self.latest_checkpoint()
+        if checkpoint is None:
+            return
+        path, _ = checkpoint
+        now = configuration(stored)
+        for name, value in read_header(path)["run"].items():
+            if name in now and now[name] != value:
+                raise ValueError(
+                    f"The configuration is not that of the checkpoint {path}, which had "
+                    f"{name}={value!r}. Received: {name}={now[name]!r} in {self.config_path}"
+                )
 
     def check_data(self, source: str, fingerprint: str) -> None:
         """Notes which data the run uses; on a resumed run, makes sure that it is the same.
@@ -137,11 +158,14 @@ class RunFolder:
             return
         path = self.path / name
         new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
+        with writing(path), path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             if new:
                 writer.writeheader()
             writer.writerows(rows)
+            # On the disk before a checkpoint that counts them as done.
+            file.flush()
+            os.fsync(file.fileno())
 
     def read(self, name: str) -> list[dict[str, float]]:
         """The rows of a CSV file as numbers; empty where there is none."""
@@ -155,12 +179,29 @@ class RunFolder:
             ]
 
     def truncate(self, step: int) -> None:
-        """Drops the rows after `step`, those of work that a resumed run does again."""
+        """Drops the rows after `step`, those of work that a resumed run does again.
+
+        What a killed process left half-written goes too: a last line without its end, a file that
+        was to be renamed.
+        """
+        discard_partials(self.path)
+        discard_partials(self.checkpoints.path)
         for name in ("metrics.csv", "evaluations.csv"):
             path = self.path / name
             if not path.exists():
                 continue
-            header, *lines = path.read_text("utf-8").splitlines()
+            # A number that was cut short may look like a smaller one.
+            header, *lines = path.read_text("utf-8").rpartition("\n")[0].split("\n")
+            if not header:
+                path.unlink()
+                continue
             kept = [line for line in lines if int(line.partition(",")[0]) <= step]
             with atomic(path) as partial:
                 partial.write_text("\n".join([header, *kept]) + "\n", "utf-8")
+
+
+def configuration(config: Any) -> dict[str, Any]:
+    """The part of a run's configuration that a resumed run has to share, as JSON has it."""
+    fields = dataclasses.asdict(config)
+    kept = {k: v for k, v in fields.items() if k not in _NOT_THE_EXPERIMENT}
+    return json.loads(json.dumps(kept))

@@ -52,7 +52,13 @@ class Training:
     )
     seed: int = option(0, "of the weights, of dropout and of the order of the data")
     eval_every: int | None = option(
-        None, "updates between evaluations, each with a checkpoint [default: a tenth of --steps]"
+        None, "updates between evaluations [default: a tenth of --steps]"
+    )
+    checkpoint_every: int | None = option(
+        None, "updates between checkpoints [default: one at each evaluation]"
+    )
+    keep: int = option(
+        2, "checkpoints that stay; 2, so that there is another one if a disk spoils the newest"
     )
     jit: Literal["auto", "on", "off"] = option(
         "auto",
@@ -62,14 +68,19 @@ class Training:
     runs: str = option("runs", "folder in which each run makes a folder of its own")
     name: str | None = option(None, "the run folder's name [default: recipe, schedule and time]")
     resume: str | None = option(
-        None, "a run folder to go on with, from its checkpoint, with its own configuration"
+        None,
+        "a run folder to go on with, from its newest valid checkpoint, with its own configuration;"
+        " --keep, --checkpoint-every and --stop-after may be given anew",
     )
     stop_after: int | None = option(
         None, "stop after this many updates, with a checkpoint to --resume from"
     )
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "accumulate", "eval_every", "stop_after"):
+        for name in (
+            "steps", "batch_size", "accumulate", "eval_every", "stop_after",
+            "checkpoint_every", "keep",
+        ):  # fmt: skip
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), low=1)
         for name in ("peak_lr", "C", "epochs"):

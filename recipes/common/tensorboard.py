@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from recipes.common.files import writing
+
 
 class Board:
     """A TensorBoard event file; nothing at all where `tensorboard` is not installed.
@@ -16,15 +18,19 @@ class Board:
         except ImportError:
             self._writer = None
         else:
-            self._writer = Writer(str(folder))
+            self._folder = folder
+            with writing(folder):
+                self._writer = Writer(str(folder))
 
     def write(self, values: dict[str, float], step: int) -> None:
         """Adds one value to each named curve."""
         if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+            with writing(self._folder):
+                for name, value in values.items():
+                    self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Writes what is still in memory."""
         if self._writer is not None:
-            self._writer.close()
+            with writing(self._folder):
+                self._writer.close()

@@ -1,10 +1,12 @@
 """The training loop of every recipe: Keras' `fit`, from one evaluation to the next."""
 
+import contextlib
 import dataclasses
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import keras
 import numpy as np
@@ -12,11 +14,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keras_h0h1.callbacks import LearningRateLogger
+from recipes.common.checkpoint_writer import CheckpointWriter
 from recipes.common.environment import describe_environment
 from recipes.common.files import atomic, write_json
 from recipes.common.plots import Curves, plot_runs
-from recipes.common.run_folder import RunFolder
+from recipes.common.run_folder import RunFolder, configuration
 from recipes.common.settings import Training
+from recipes.common.stopping import (
+    Guard,
+    Stopped,
+    StopSignals,
+    divergence_message,
+    non_finite_weight,
+)
 from recipes.common.tables import text
 from recipes.common.tensorboard import Board
 
@@ -89,13 +99,53 @@ def _progress(console: Console) -> Progress:
     )
 
 
+def _take_up(folder: RunFolder, config: Training, console: Console) -> int:
+    """The updates made so far, with the folder as it was after them; says what it goes on from."""
+    step, problems = folder.checkpoints.newest_valid()
+    for path, problem in problems.items():
+        aside = folder.checkpoints.set_aside(path)
+        console.print(
+            f"Skipped the checkpoint {path}: {problem}. It is now {aside.name}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if step is not None:
+        console.print(
+            f"Resumed from {folder.checkpoints.path_of(step)}, after {step} of {config.steps} "
+            "updates",
+            highlight=False,
+            soft_wrap=True,
+        )
+    elif config.resume:
+        console.print("The run has no checkpoint yet: it begins anew", highlight=False)
+    folder.truncate(step or 0)
+    return step or 0
+
+
+def _leave(model, step, config, folder, writer, stop, progress) -> NoReturn:
+    """The end of a run that was asked to stop: a checkpoint, how to go on, the exit status."""
+    # The last turn may have begun one for this very step.
+    writer.wait()
+    if writer.last != step:
+        writer.save(model, step)
+        writer.wait()
+    progress.console.print(
+        f"Stopped by {stop.received.name} after {step} of {config.steps} updates, with a "
+        f"checkpoint. To go on: the same program with --resume {folder.path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    raise Stopped(stop.received)
+
+
 def run_training(
     model: keras.Model, task: Task, config: Training, folder: RunFolder, console: Console
 ) -> dict:
     """Trains a compiled model to `config.steps` and leaves the results in the run folder.
 
-    At each evaluation metrics are written and a checkpoint is saved, so a run that is killed
-    loses nothing before it.
+    Metrics are written before each checkpoint, and checkpoints while training goes on, so a run
+    that is killed loses nothing before the last one. SIGTERM or Ctrl-C stops after the update
+    with a checkpoint; a second one stops at once.
 
     Args:
         model: Compiled with an optimizer from `recipes.common.optimizers`; with the weights of
@@ -107,22 +157,36 @@ def run_training(
 
     Returns:
         The summary, as in `summary.json`. A run stopped by `stop_after` has `"finished": False`.
+
+    Raises:
+        Stopped: After a signal, with the exit status for it.
+        StorageError: If something could not be written.
     """
-    checkpoint = folder.latest_checkpoint()
-    step = checkpoint[1] if checkpoint else 0
-    folder.truncate(step)
-    evaluations = folder.read("evaluations.csv")
-    before = evaluations[-1]["seconds"] if evaluations else 0.0
-    start = time.perf_counter() - before
+    step = _take_up(folder, config, console)
+    evaluations, metrics = folder.read("evaluations.csv"), folder.read("metrics.csv")
+    evaluated = int(evaluations[-1]["step"]) if evaluations else -1
+    # Of the updates since the last evaluation; for the training loss that it reports.
+    losses = [row["loss"] for row in metrics if row["step"] > evaluated]
+    start = time.perf_counter() - max(
+        (rows[-1]["seconds"] for rows in (evaluations, metrics) if rows), default=0.0
+    )
     board = Board(folder.path / "tensorboard")
     logger = LearningRateLogger(every=config.accumulate)
     end = min(config.steps, config.stop_after or config.steps)
-    diverged = False
+    checkpoint_every = config.checkpoint_every or config.eval_every
+    problem = None
 
-    def evaluate(step: int, training_loss: float, progress: Progress) -> float:
+    def evaluate(step: int, training_loss: float, progress: Progress) -> float | None:
+        """The validation loss, noted and printed; nothing of it if a signal came meanwhile."""
         loss = model.evaluate(
-            *task.validation, batch_size=config.batch_size, verbose=0, return_dict=True
+            *task.validation,
+            batch_size=config.batch_size,
+            verbose=0,
+            return_dict=True,
+            callbacks=[guard],
         )["loss"]
+        if stop.received:
+            return None
         seconds = time.perf_counter() - start
         row = {
             "step": step,
@@ -144,24 +208,39 @@ def run_training(
         )
         return loss
 
-    with _progress(console) as progress:
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopSignals())
+        progress = stack.enter_context(_progress(console))
+        writer = stack.enter_context(
+            CheckpointWriter(
+                folder.checkpoints,
+                config.keep,
+                configuration(config),
+                last=step if step in folder.checkpoints.steps() else None,
+            )
+        )
+        guard = Guard(model, config.accumulate, stop, writer)
         bar = progress.add_task(
             config.schedule, total=config.steps, completed=step, loss="-", rate="-", speed="-"
         )
         watch = _Watch(progress, bar, logger, config.accumulate, task)
-        if not step:
-            evaluate(0, float("nan"), progress)
-        while step < end and not diverged:
-            # To the next evaluation; a resumed run falls back into the same rhythm.
-            stop = min(end, (step // config.eval_every + 1) * config.eval_every)
+        # The first one of all, or one that a signal or a kill came before.
+        due = step >= end or not step % config.eval_every
+        if not evaluations or (due and evaluated < step):
+            evaluate(step, statistics.fmean(losses) if losses else float("nan"), progress)
+            losses = []
+        while step < end and not problem and not stop.received:
+            # To the next turn of either; a resumed run falls back into the same rhythm.
+            turns = (config.eval_every, checkpoint_every)
+            to = min(end, *((step // turn + 1) * turn for turn in turns))
             first = len(watch.ended)
-            fitted = model.fit(
+            model.fit(
                 task.batches(step * config.accumulate),
-                steps_per_epoch=(stop - step) * config.accumulate,
+                steps_per_epoch=(to - step) * config.accumulate,
                 epochs=1,
                 shuffle=False,
                 verbose=0,
-                callbacks=[logger, watch],
+                callbacks=[logger, watch, guard],
             )
             rows = [
                 {
@@ -178,20 +257,28 @@ def run_training(
             for row in rows:
                 names = ("loss", "learning_rate", "factor")
                 board.write({f"training/{name}": row[name] for name in names}, row["step"])
-            step = stop
-            # The optimizer passes over a loss that is not finite; Keras' own mean shows it.
-            finite = math.isfinite(fitted.history["loss"][-1])
-            loss = statistics.fmean(row["loss"] for row in rows) if finite else float("nan")
-            validation_loss = evaluate(step, loss, progress)
-            diverged = not (finite and math.isfinite(validation_loss))
-            if not diverged:
-                folder.save_checkpoint(model, step)
+            step += len(rows)
+            losses += [row["loss"] for row in rows]
+            problem = guard.problem
+            weight = None if problem else non_finite_weight(model)
+            if weight:
+                problem = f"{weight} is not finite"
+            if problem or (not stop.received and (step == end or not step % config.eval_every)):
+                validation_loss = evaluate(
+                    step, float("nan") if problem else statistics.fmean(losses), progress
+                )
+                losses = []
+                if validation_loss is not None and not math.isfinite(validation_loss):
+                    problem = problem or "the validation loss is not finite"
+            if not problem and (step == end or not step % checkpoint_every):
+                writer.save(model, step)
+        if stop.received and not problem:
+            _leave(model, step, config, folder, writer, stop, progress)
     board.close()
+    diverged = problem is not None
     if diverged:
-        console.print(
-            f"[bold red]Diverged[/]: the loss is not finite after {step} updates. The last "
-            "checkpoint is from before; try a lower --peak-lr or, with h0h1, a lower --C."
-        )
+        message = divergence_message(problem, step, config.schedule, writer)
+        console.print(message, highlight=False, soft_wrap=True)
     summary = _summarise(task, config, folder, watch, step, diverged)
     if config.schedule == "h0h1" and summary["first_step_at_peak_rate"] is None:
         console.print(
