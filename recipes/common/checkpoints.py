@@ -27,7 +27,9 @@ from typing import Any
 import keras
 import numpy as np
 
+import keras_h0h1  # noqa: F401 (makes its classes known to Keras)
 from recipes.common.files import atomic
+from recipes.common.generators import generator_states, set_generator_states
 
 _FORMAT = 1
 _HEADER = "header.json"
@@ -55,31 +57,6 @@ def _variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _generators() -> dict[str, Any]:
-    """Random states outside the model: on PyTorch, Keras' dropout draws from the global ones."""
-    if keras.backend.backend() != "torch":
-        return {}
-    import torch
-
-    states = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        for index, state in enumerate(torch.cuda.get_rng_state_all()):
-            states[f"torch_cuda_{index}"] = state
-    return {name: state.numpy() for name, state in states.items()}
-
-
-def _restore_generators(states: dict[str, np.ndarray]) -> None:
-    if keras.backend.backend() != "torch":
-        return
-    import torch
-
-    for name, state in states.items():
-        if name == "torch":
-            torch.set_rng_state(torch.from_numpy(state))
-        elif torch.cuda.is_available():
-            torch.cuda.set_rng_state(torch.from_numpy(state), int(name.rpartition("_")[2]))
-
-
 def take_snapshot(model: keras.Model, step: int = 0, run: dict[str, Any] | None = None) -> Snapshot:
     """Copies the state of a compiled model to the host.
 
@@ -99,11 +76,11 @@ def take_snapshot(model: keras.Model, step: int = 0, run: dict[str, Any] | None 
     if not model.optimizer.built:
         # Before the first update, where Keras leaves it for later.
         model.optimizer.build(model.trainable_variables)
-    variables, generators = _variables(model), _generators()
+    variables, generators = _variables(model), generator_states()
     # A copy always: on a CPU `convert_to_numpy` may show the memory that the next update
     # writes to.
     arrays = [np.array(keras.ops.convert_to_numpy(v.value)) for v in variables]
-    arrays += [np.array(state) for state in generators.values()]
+    arrays += generators.values()
     header = {
         "format": _FORMAT,
         "step": step,
@@ -233,7 +210,7 @@ def load_checkpoint(path: Path) -> keras.Model:
                     f"{tuple(variable.shape)} in the model. Received: {path}"
                 )
             variable.assign(array)
-        _restore_generators(
+        set_generator_states(
             {
                 name: _read_array(archive, expected + index, header)
                 for index, name in enumerate(header["generators"])

@@ -17,16 +17,12 @@ from keras_h0h1.callbacks import LearningRateLogger
 from recipes.common.checkpoint_writer import CheckpointWriter
 from recipes.common.environment import describe_environment
 from recipes.common.files import atomic, write_json
+from recipes.common.generators import SteadyGenerators
 from recipes.common.plots import Curves, plot_runs
 from recipes.common.run_folder import RunFolder, configuration
 from recipes.common.settings import Training
-from recipes.common.stopping import (
-    Guard,
-    Stopped,
-    StopSignals,
-    divergence_message,
-    non_finite_weight,
-)
+from recipes.common.signals import Stopped, StopSignals
+from recipes.common.stopping import Guard, divergence_message, non_finite_weight
 from recipes.common.tables import text
 from recipes.common.tensorboard import Board
 
@@ -219,6 +215,7 @@ def run_training(
                 last=step if step in folder.checkpoints.steps() else None,
             )
         )
+        steady = SteadyGenerators()
         guard = Guard(model, config.accumulate, stop, writer)
         bar = progress.add_task(
             config.schedule, total=config.steps, completed=step, loss="-", rate="-", speed="-"
@@ -240,7 +237,7 @@ def run_training(
                 epochs=1,
                 shuffle=False,
                 verbose=0,
-                callbacks=[logger, watch, guard],
+                callbacks=[logger, watch, guard, steady],
             )
             rows = [
                 {
@@ -271,8 +268,10 @@ def run_training(
                 if validation_loss is not None and not math.isfinite(validation_loss):
                     problem = problem or "the validation loss is not finite"
             if not problem and (step == end or not step % checkpoint_every):
+                steady.restore()
                 writer.save(model, step)
         if stop.received and not problem:
+            steady.restore()
             _leave(model, step, config, folder, writer, stop, progress)
     board.close()
     diverged = problem is not None

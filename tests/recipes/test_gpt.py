@@ -104,9 +104,6 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tiny_options, tmp_path, option
         with pytest.raises(Exception, match="F16_F16_F32"):
             RECIPE.main([*tiny_options, *options])
         return
-    if backend == "torch":
-        # Keras' dropout there draws from PyTorch's own generator, which no checkpoint holds.
-        options = [option for option in options if not option.startswith("--dropout")]
     RECIPE.main([*tiny_options, *options, "--name=whole"])
     # Stopped between two evaluations, so that the rhythm has to be found again too.
     part = RECIPE.main([*tiny_options, *options, "--name=parts", "--stop-after=3"])

@@ -1,0 +1,64 @@
+"""SIGTERM and Ctrl-C, for a loop that wants to end in order."""
+
+import os
+import signal
+import threading
+
+
+class Stopped(SystemExit):
+    """Ends the program after a signal, with status 128 + its number: 143, or 130 for Ctrl-C.
+
+    That is what a shell reports for a program that the signal ended, and what schedulers expect
+    of work that is to be taken up again. Not 0: Kubernetes would count the Job as completed, and
+    `&&` in a SLURM script would go on to what needs the finished model.
+    """
+
+    def __init__(self, received: signal.Signals):
+        super().__init__(128 + received)
+        self.received = received
+
+
+class StopSignals:
+    """Notes SIGTERM and SIGINT instead of dying of them, within a `with` block.
+
+    The first one is noted in `received`, for the loop to stop where it can. A second one, of
+    either kind, ends the process at once. Outside the main thread, where Python allows no
+    handlers, nothing changes. Nor does a signal that is ignored, as SIGINT is under `nohup`.
+
+    Attributes:
+        received: The signal, or `None`.
+
+    Example:
+
+    >>> with StopSignals() as stop:
+    ...     signal.raise_signal(signal.SIGINT)
+    ...     stop.received.name
+    'SIGINT'
+    """
+
+    def __init__(self):
+        self.received: signal.Signals | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                previous = signal.getsignal(number)
+                # None: a handler that was not set from Python and could not be put back.
+                if previous not in (signal.SIG_IGN, None):
+                    self._previous[number] = previous
+                    signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame) -> None:
+        self.received = signal.Signals(number)
+        # The system's own handling, so that the second signal works even in the midst of a
+        # compilation, where no Python code runs.
+        for other in self._previous:
+            signal.signal(other, signal.SIG_DFL)
+        # Not `print`: the signal may have come in the midst of one.
+        os.write(2, f"\n{self.received.name}: stopping after this update\n".encode())
+
+    def __exit__(self, kind, error, traceback) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)

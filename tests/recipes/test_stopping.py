@@ -1,0 +1,194 @@
+"""Signals and divergence: the run ends early, and says how to go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from recipes.common import training
+from recipes.common.checkpoints import load_checkpoint
+from recipes.common.run_folder import RunFolder
+from recipes.common.signals import StopSignals
+from recipes.common.stopping import non_finite_weight
+from tests.recipes import tiny
+
+
+@pytest.fixture(autouse=True)
+def _no_plots(monkeypatch):
+    """Half a second in each run, and not what is tested."""
+    monkeypatch.setattr(training, "plot_runs", lambda *args, **kwargs: None)
+
+
+def run(*argv):
+    return tiny.RECIPE.main(["--eval-every=4", "--steps=8", *argv])
+
+
+def state(folder):
+    model = load_checkpoint(folder.latest_checkpoint()[0])
+    variables = (*model.variables, *model.optimizer.variables)
+    return [keras.ops.convert_to_numpy(v.value) for v in variables]
+
+
+@pytest.fixture
+def whole(tmp_path):
+    run(f"--runs={tmp_path}", "--name=whole")
+    return RunFolder(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
+def test_a_signal_leaves_a_checkpoint(whole, tmp_path, number, code, monkeypatch, capsys):
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    # In the midst of an update: the first of its two micro-batches.
+    monkeypatch.setattr(tiny, "hook", lambda k: k == 10 and os.kill(os.getpid(), number))
+    with pytest.raises(SystemExit) as stopped:
+        run(f"--runs={tmp_path}", "--name=r")
+    assert stopped.value.code == code
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+    folder = RunFolder(tmp_path / "r")
+    _, step = folder.latest_checkpoint()
+    # TensorFlow asks for batches ahead of time; the update that is under way is finished.
+    assert 1 <= step <= 6
+    printed = capsys.readouterr().out
+    assert f"Stopped by {number.name} after {step} of 8 updates, with a checkpoint" in printed
+    assert f"--resume {folder.path}" in printed
+    assert not (folder.path / "summary.json").exists()
+
+    monkeypatch.setattr(tiny, "hook", tiny.no_hook)
+    assert run(f"--resume={folder.path}")["finished"]
+    for one, other in zip(state(folder), state(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for name in ("metrics.csv", "evaluations.csv"):
+        first, second = (
+            [(r["step"], str(r["loss"])) for r in f.read(name)] for f in (folder, whole)
+        )
+        assert first == second
+
+
+def test_a_signal_during_an_evaluation(whole, tmp_path, monkeypatch):
+    """The evaluation is broken off, and made up for when the run goes on."""
+    real, count = keras.Model.evaluate, [0]
+
+    def evaluate(model, *args, **kwargs):
+        count[0] += 1
+        if count[0] in (1, 3):
+            signal.raise_signal(signal.SIGTERM)
+        return real(model, *args, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "evaluate", evaluate)
+    # Before the first update, then after the fourth.
+    for number, step in enumerate((0, 4)):
+        with pytest.raises(SystemExit):
+            run(*[f"--resume={tmp_path / 'r'}"] if number else [f"--runs={tmp_path}", "--name=r"])
+        assert RunFolder(tmp_path / "r").latest_checkpoint()[1] == step
+    assert run(f"--resume={tmp_path / 'r'}")["finished"]
+    folder = RunFolder(tmp_path / "r")
+    for one, other in zip(state(folder), state(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+    losses = [
+        [(r["step"], str(r["loss"]), r["validation_loss"]) for r in f.read("evaluations.csv")]
+        for f in (folder, whole)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    script = (
+        "import signal, time\n"
+        "from recipes.common.signals import StopSignals\n"
+        "with StopSignals() as stop:\n"
+        "    print('ready', flush=True)\n"
+        "    while not stop.received: time.sleep(0.01)\n"
+        "    print('first', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while process.stdout.readline() != "ready\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "first\n"
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+        assert time.monotonic() - start < 30 and process.returncode == -signal.SIGTERM
+        assert "SIGINT: stopping after this update" in errors
+    finally:
+        process.kill()
+
+
+def test_handlers_are_for_the_main_thread_and_ignored_signals_stay_ignored():
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def other():
+        with StopSignals() as stop:
+            seen.append((signal.getsignal(signal.SIGTERM), stop.received))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert seen == [(before, None)]
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop.received is None
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def test_a_weight_that_is_not_finite_is_found():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2), keras.layers.Dense(1)])
+    assert non_finite_weight(model) is None
+    model.layers[1].bias.assign([np.inf])
+    assert non_finite_weight(model) == model.layers[1].bias.path
+
+
+@pytest.mark.parametrize("what", ["loss", "weight"])
+def test_divergence_stops_with_step_checkpoint_and_advice(tmp_path, monkeypatch, capsys, what):
+    real = tiny.batches
+
+    def batches(start):
+        for k, (x, y) in enumerate(real(start), start):
+            # The loss of update 6 is NaN.
+            yield (x * np.nan if what == "loss" and k == 10 else x), y
+
+    monkeypatch.setattr(tiny, "batches", batches)
+    if what == "weight":
+        # No training loss shows this one: the moving variance is used in evaluation alone.
+        real_fit, calls = keras.Model.fit, []
+
+        def fit(model, *args, **kwargs):
+            result = real_fit(model, *args, **kwargs)
+            calls.append(model)
+            if len(calls) == 3:
+                model.layers[1].moving_variance.assign([np.nan] * 16)
+            return result
+
+        monkeypatch.setattr(keras.Model, "fit", fit)
+    summary = run(f"--runs={tmp_path}", "--name=r", "--checkpoint-every=2", "--steps=100")
+    folder = RunFolder(tmp_path / "r")
+    printed = capsys.readouterr().out
+    problem = "the loss is not finite" if what == "loss" else "moving_variance is not finite"
+    assert "Diverged after 6 updates: " in printed and problem in printed
+    assert f"The last good checkpoint is {folder.checkpoints.path_of(4)}" in printed
+    assert "lower --peak-lr, a lower --C" in printed
+    assert summary["diverged"] and summary["steps"] == 6
+    # Stopped there, and not at the next evaluation, after 8.
+    assert folder.read("metrics.csv")[-1]["step"] == 6
+    assert folder.latest_checkpoint()[1] == 4
+    assert all(np.isfinite(v).all() for v in state(folder))
