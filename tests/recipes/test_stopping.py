@@ -19,10 +19,12 @@ from recipes.common.stopping import non_finite_weight
 from tests.recipes import tiny
 
 
-@pytest.fixture(autouse=True)
-def _no_plots(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def _no_plots():
     """Half a second in each run, and not what is tested."""
-    monkeypatch.setattr(training, "plot_runs", lambda *args, **kwargs: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "plot_runs", lambda *args, **kwargs: None)
+        yield
 
 
 def run(*argv):
@@ -35,10 +37,12 @@ def state(folder):
     return [keras.ops.convert_to_numpy(v.value) for v in variables]
 
 
-@pytest.fixture
-def whole(tmp_path):
-    run(f"--runs={tmp_path}", "--name=whole")
-    return RunFolder(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The same run, left alone."""
+    folder = tmp_path_factory.mktemp("runs")
+    run(f"--runs={folder}", "--name=whole")
+    return RunFolder(folder / "whole")
 
 
 @pytest.mark.parametrize(
