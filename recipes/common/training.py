@@ -279,7 +279,7 @@ def run_training(
         message = divergence_message(problem, step, config.schedule, writer)
         console.print(message, highlight=False, soft_wrap=True)
     summary = _summarise(task, config, folder, watch, step, diverged)
-    if config.schedule == "h0h1" and summary["first_step_at_peak_rate"] is None:
+    if config.schedule == "h0h1" and not diverged and summary["first_step_at_peak_rate"] is None:
         console.print(
             f"The rate never reached its peak: no batch's loss fell to C = {config.C:.3g} before "
             "the final decay. A larger --C raises the rate.",
