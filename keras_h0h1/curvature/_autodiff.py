@@ -106,6 +106,7 @@ if BACKEND == "jax":
 
     def copy(tensor):
         # The trainer donates its state to the next step: whatever is kept must be a new buffer.
+        # Without it, a compiled function too hands a lone flat variable back as it came.
         return jnp.array(tensor, copy=True)
 
     def device_array(array):
@@ -230,7 +231,7 @@ elif BACKEND == "tensorflow":
         return vector - tf.tensordot(direction, vector, 1) * direction
 
     def dot(a, b):
-        return tf.tensordot(a, b, 1)
+        return tf.reduce_sum(a * b)
 
     def wait(tensors):
         for tensor in tensors[:1]:
