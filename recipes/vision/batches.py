@@ -108,7 +108,8 @@ class ImageBatches:
         chosen = self.indices(step)
         images = self._augmenter.images(self.split.images[chosen], self.seed, step)
         targets = one_hot(self.split.labels[chosen], self.classes, self.label_smoothing)
-        return normalise(images, self.mean, self.std), targets
+        images = normalise(images, self.mean, self.std)
+        return self._augmenter.mixed(images, targets, self.seed, step)
 
     def indices(self, step: int) -> np.ndarray:
         """Which images batch `step` is made of, int64 `(batch_size,)`."""
