@@ -1,7 +1,7 @@
 """Labelled images, and what the readers check and measure in them."""
 
 import dataclasses
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -116,13 +116,21 @@ def channel_statistics(
     return (mean / 255).astype(np.float32), (std / 255).astype(np.float32)
 
 
-def check_labels(labels: np.ndarray, classes: int, where: str) -> np.ndarray:
+def as_array(values: Any, where: str) -> np.ndarray:
+    """What a file holds as an array; `where` names it if it is none."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{where} is damaged: {error}.") from error
+
+
+def check_labels(labels: Any, classes: int, where: str) -> np.ndarray:
     """`labels` as int64, if all of them are classes.
 
     Raises:
         ValueError: That names `where` they came from.
     """
-    labels = np.asarray(labels)
+    labels = as_array(labels, where)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{where} is damaged: labels are one row of integers. "
