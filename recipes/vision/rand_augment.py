@@ -34,17 +34,22 @@ class RandAugment:
 
     def __init__(self, strength: float, shape: tuple[int, int, int]):
         options = {"seed": 0, "dtype": "float32"}
+        # Keras would fill the border with a reflection, half a second object; cropping has black.
+        black = {"fill_mode": "constant", "fill_value": 0.0}
         layers, far = keras.layers, 0.9 * strength
         made = {
-            "shear": layers.RandomShear(0.3 * strength, 0.3 * strength, **options),
-            "translate": layers.RandomTranslation(0.45 * strength, 0.45 * strength, **options),
-            "rotate": layers.RandomRotation(strength / 12, **options),  # of a whole turn
+            "shear": layers.RandomShear(0.3 * strength, 0.3 * strength, **black, **options),
+            "translate": layers.RandomTranslation(
+                0.45 * strength, 0.45 * strength, **black, **options
+            ),
+            "rotate": layers.RandomRotation(strength / 12, **black, **options),  # of a whole turn
             "brightness": layers.RandomBrightness(0.45 * strength, **options),
             # Keras draws from 1 - a to 1 + b for (a, b); a single number only raises contrast.
             "contrast": layers.RandomContrast((far, far), **options),
             # 0.5 leaves the image as it is, 0 blurs, 1 sharpens.
             "sharpness": layers.RandomSharpness((0.5 - far / 2, 0.5 + far / 2), **options),
-            "posterize": layers.RandomPosterization(8 - round(4 * strength), **options),
+            # Keras draws the bits below the second; a single number would draw them from 1 up.
+            "posterize": layers.RandomPosterization((8 - round(4 * strength), 8), **options),
             "autocontrast": layers.AutoContrast(dtype="float32"),
         }
         if shape[-1] == 3:
