@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_h0h1._validation import check_choice, check_integer, check_number
+from keras_h0h1.curvature import _state
 from keras_h0h1.curvature._batches import Batches
 from keras_h0h1.curvature.differences import GradientDifference
 from keras_h0h1.curvature.fit import NotIdentified, SmoothnessFit, fit_layers, fit_smoothness
@@ -229,7 +230,7 @@ class SmoothnessProbe(keras.callbacks.Callback):
         return self._training_seconds + time.perf_counter() - self._clock - paused
 
     def _visit(self, step):
-        if self._started is not None and step > self._started["step"]:
+        if self._started is not None and step >= self._started["until"]:
             self._timed(self._finish)
         if self._started is None and self._due(step):
             if self._affordable():
@@ -270,7 +271,9 @@ class SmoothnessProbe(keras.callbacks.Callback):
     def _measure(self, step):
         if self.mode in ("gradient_difference", "trajectory"):
             loss = self._difference.start(self._next_batch())
-            self._started = {"step": step, "loss": loss}
+            # While gradients accumulate the weights stay: the difference waits until they move.
+            until = step + _state.steps_to_update(self._model)
+            self._started = {"step": step, "until": until, "loss": loss}
             return
         begin = time.perf_counter()
         loss = self.objective.loss(self._data)
