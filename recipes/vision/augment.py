@@ -80,13 +80,13 @@ class Augmenter:
         self._rand_augment = (
             RandAugment(augment.rand_augment, shape) if augment.rand_augment else None
         )
-        self._mixers = []
+        mixers = []
         if augment.mixup:
-            self._mixers.append(PureLayer(keras.layers.MixUp(augment.mixup, **options), shape))
+            mixers.append(keras.layers.MixUp(augment.mixup, **options))
         if augment.cutmix:
             # A single number would have Keras draw the parameter of Beta from 0 up to it.
-            layer = keras.layers.CutMix((augment.cutmix, augment.cutmix), **options)
-            self._mixers.append(PureLayer(layer, shape))
+            mixers.append(keras.layers.CutMix((augment.cutmix, augment.cutmix), **options))
+        self._mixers = [PureLayer(layer, shape, targets=True) for layer in mixers]
 
     def images(self, images: np.ndarray, seed: int, step: int) -> np.ndarray:
         """What is done to each image alone; uint8 `(n, height, width, channels)` like `images`."""
@@ -105,7 +105,8 @@ class Augmenter:
             return images, targets
         rng = np.random.default_rng([seed, step, 3])
         mixer = self._mixers[rng.integers(len(self._mixers))]
-        return mixer.both(images, targets, draw_seed(rng))
+        images, targets = mixer(draw_seed(rng), images, targets)
+        return images, targets
 
 
 def crop_and_flip(

@@ -52,54 +52,50 @@ class _Draws(keras.random.SeedGenerator):
 
 
 class PureLayer:
-    """A preprocessing layer as a function of images, targets and a seed.
+    """A preprocessing layer as a function of a seed and images, and of targets where it has them.
 
     Args:
         layer: A Keras image preprocessing layer made with `dtype="float32"`, or a mixed-precision
             policy would reach the data, and with a seed, or it would use up one of Python's
             random numbers.
         shape: Height, width and channels of the images.
+        targets: Whether targets are transformed along with the images.
     """
 
-    def __init__(self, layer: keras.layers.Layer, shape: tuple[int, int, int]):
+    def __init__(
+        self, layer: keras.layers.Layer, shape: tuple[int, int, int], targets: bool = False
+    ):
         tf = import_tensorflow(type(layer).__name__)
         # The attribute that Keras itself switches in a tf.data pipeline. Here it is for good: a
         # switch to and fro would not be thread-safe, and the layer is called nowhere else.
         layer.backend.set_backend("tensorflow")
 
-        def transform(images, seed, *targets):
+        def transform(seed, images, *targets):
             # These three methods are what a layer's own `call` is made of; that, too, draws
             # first. They take a seed, `call` does not.
             drawn = layer.get_random_transformation(images, training=True, seed=_Draws(seed))
             images = layer.transform_images(images, drawn, training=True)
             return images, *(layer.transform_labels(t, drawn, training=True) for t in targets)
 
-        # The number of images is left open: one tracing serves all.
-        images = tf.TensorSpec((None, *shape), tf.float32)
-        seed, targets = tf.TensorSpec((2,), tf.int32), tf.TensorSpec((None, None), tf.float32)
-        function = tf.function(transform, autograph=False)
-        with tf.device("CPU:0"):
-            self._on_images = function.get_concrete_function(images, seed)
-            self._on_both = function.get_concrete_function(images, seed, targets)
+        # The number of images is left open: one tracing, made here and not in a worker, serves all.
+        specs = [tf.TensorSpec((2,), tf.int32), tf.TensorSpec((None, *shape), tf.float32)]
+        specs += [tf.TensorSpec((None, None), tf.float32)] if targets else []
         self._tf = tf
+        with tf.device("CPU:0"):
+            function = tf.function(transform, autograph=False)
+            self._transform = function.get_concrete_function(*specs)
 
-    def images(self, images: np.ndarray, seed: np.ndarray) -> np.ndarray:
-        """float32 images `(n, height, width, channels)` after the layer, drawn from two int32."""
-        with self._tf.device("CPU:0"):
-            return self._on_images(self._constant(images), self._tf.constant(seed))[0].numpy()
+    def __call__(self, seed: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
+        """Images, and targets `(n, classes)`, after the layer; float32.
 
-    def both(
-        self, images: np.ndarray, targets: np.ndarray, seed: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Images and their float32 targets `(n, classes)` after the layer."""
-        with self._tf.device("CPU:0"):
-            images, targets = self._on_both(
-                self._constant(images), self._tf.constant(seed), self._constant(targets)
-            )
-        return images.numpy(), targets.numpy()
-
-    def _constant(self, array):
-        return self._tf.constant(array, self._tf.float32)
+        Args:
+            seed: Two int32, as from `draw_seed`.
+            *arrays: Images `(n, height, width, channels)`, and targets if the layer has them.
+        """
+        tf = self._tf
+        with tf.device("CPU:0"):
+            arrays = [tf.constant(array, tf.float32) for array in arrays]
+            return [result.numpy() for result in self._transform(tf.constant(seed), *arrays)]
 
 
 def draw_seed(rng: np.random.Generator) -> np.ndarray:

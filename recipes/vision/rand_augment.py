@@ -82,7 +82,7 @@ class RandAugment:
 
 
 def _with_seed(layer: PureLayer):
-    return lambda images, rng: layer.images(images, draw_seed(rng))
+    return lambda images, rng: layer(draw_seed(rng), images)[0]
 
 
 def equalize(images: np.ndarray) -> np.ndarray:
