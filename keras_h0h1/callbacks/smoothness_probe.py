@@ -50,6 +50,10 @@ class SmoothnessProbe(keras.callbacks.Callback):
     `"trajectory"` is there to compare with the paper. Its noise does not shrink with the step: at a
     small rate it measures $\sqrt2 \sigma / (\eta \|g\|)$, not curvature.
 
+    A gradient difference ends with the next update of the weights: under
+    `gradient_accumulation_steps` several steps later. Under `MirroredStrategy` and `DataParallel`
+    the figures are those of one device.
+
     Args:
         data: The fixed batch, `(x, y)` or `(x, y, sample_weight)`, or several as a list, a dataset
             or a function that returns an iterator; several are averaged, one in memory at a time.

@@ -18,18 +18,21 @@ class Run:
     H1: float
     rho: float = 1.0
     least: float = 0.0  # The line holds above this gap.
+    rate: float = 0.3  # Of the proved step; smaller where the line is left soon.
 
-    def measure(self, rng, noise=0.05, points=30, rate=0.3):
-        """`(losses, curvatures)` at every step of rate `rate / bound(f)`, down to `least`."""
-        bound = self.problem.smoothness
-        if bound is None:
-            bound = self.problem.balanced_smoothness(0.5)
+    @property
+    def bound(self):
+        """The theory's constants, on the balanced line where none hold everywhere."""
+        return self.problem.smoothness or self.problem.balanced_smoothness(0.5)
+
+    def measure(self, rng, noise=0.05, points=30):
+        """`(losses, curvatures)` at every step, down to `least`, by Lanczos."""
         w, losses, curvatures = self.start, [], []
         while len(losses) < points and self.problem.gap(w) > self.least:
             hessian = Operator.from_matrix(self.problem.hessian(w))
             losses.append(float(self.problem.value(w)))
             curvatures.append(abs(lanczos(hessian, which="magnitude").value[0]))
-            w = w - rate / bound.bound(losses[-1]) * self.problem.gradient(w)
+            w = w - self.rate / self.bound.bound(losses[-1]) * self.problem.gradient(w)
         losses, curvatures = np.array(losses), np.array(curvatures)
         return losses, curvatures * (1 + noise * rng.standard_normal(len(losses)))
 
@@ -57,13 +60,15 @@ def _hard(rng):
     # H1 f + mu / 2 beyond the parabola: below the constants (mu, H1), which have to hold in it too.
     mu, H1 = np.exp(rng.uniform(-2, 2, 2))
     problem = problems.HardFamily(mu, H1)
-    return Run(problem, np.array([rng.uniform(2.5, 5) / H1**0.5]), mu / 2, H1, 1.0, mu / (2 * H1))
+    return Run(
+        problem, np.array([rng.uniform(2.5, 5) / H1**0.5]), mu / 2, H1, 1.0, mu / (2 * H1), 0.1
+    )
 
 
 def _hard_function(rng):
     H = np.exp(rng.uniform(-2, 2))
     start = np.array([rng.uniform(2.5, 5) / H**0.5])
-    return Run(problems.HardFunction(H), start, H / 2, H, 1.0, 0.5)
+    return Run(problems.HardFunction(H), start, H / 2, H, 1.0, 0.5, 0.1)
 
 
 def _composed(rng):
@@ -109,4 +114,43 @@ EQUAL = {
     "double well": _double_well,
     "factorisation": _factorisation,
     "quadratic": _quadratic,
+}
+
+
+def _bounded(problem, start):
+    return Run(problem, start, problem.H0, problem.H1, problem.rho)
+
+
+def _logistic(rng):
+    x, y = rng.standard_normal((12, 3)), rng.choice([-1.0, 1.0], 12)
+    return _bounded(problems.Logistic(x, y), 2 * rng.standard_normal(3))
+
+
+def _exponentials(rng):
+    problem = problems.ExponentialMean(rng.standard_normal((5, 3)), mu=0.2)
+    return _bounded(problem, 2 * rng.standard_normal(3))
+
+
+def _two_layers(rng):
+    x, y = rng.standard_normal((6, 2)), rng.choice([-1.0, 1.0], 6)
+    problem = problems.TwoLayerNet(x, y, 2, ridge_v=0.5, ridge_W=0.5)
+    return _bounded(problem, 2 * rng.standard_normal(problem.dimension))
+
+
+def _cosh_sum(rng):
+    parts = [problems.Cosh(2.0, h, 2).affine(np.eye(2), rng.standard_normal(2)) for h in (1.0, 2.0)]
+    return _bounded(problems.mean(parts).ridge(0.3), 2 * rng.standard_normal(2))
+
+
+def _inside_the_well(rng):
+    return _bounded(problems.DoubleWell(), rng.uniform(0.01, 0.5, 1))
+
+
+# The theory's line lies above the curvature, which is no function of the loss.
+BOUNDED = {
+    "logistic": _logistic,
+    "exponentials": _exponentials,
+    "two layers": _two_layers,
+    "sum with ridge": _cosh_sum,
+    "inside the double well": _inside_the_well,
 }
