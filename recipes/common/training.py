@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keras_h0h1.callbacks import LearningRateLogger
+from recipes.common.averages import KeepWeights, averaged_weights
 from recipes.common.environment import describe_environment
 from recipes.common.files import atomic, write_json
 from recipes.common.plots import Curves, plot_runs
@@ -28,11 +29,16 @@ class Task:
     Args:
         batches: From a number of micro-batches to an endless iterator of `(x, y)` that starts
             after so many; a pure function, so that a resumed run sees the same data.
-        validation: Held-out `(x, y)`; their number is a multiple of `batch_size`.
+        validation: Held-out `(x, y)`, all of them used. A number that `evaluation_batch` does not
+            divide costs one more compilation.
         unit: What the speed is counted in: `"tokens"`, `"images"`.
         units_per_update: How many of them one update takes.
         baselines: Validation losses to beat, by name, such as that of the unigram model.
         source: Which data, for `summary.json`.
+        evaluation_batch: Examples in a batch of the evaluation; `batch_size` by default.
+        metrics: Names of the compiled metrics, each a mean over examples, that are written
+            wherever the loss is.
+        waiting: The share of the time so far that was spent waiting for data, 0 to 1.
     """
 
     batches: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]
@@ -41,10 +47,13 @@ class Task:
     units_per_update: int
     baselines: dict[str, float]
     source: str
+    evaluation_batch: int | None = None
+    metrics: tuple[str, ...] = ()
+    waiting: Callable[[], float] | None = None
 
 
 class _Watch(keras.callbacks.Callback):
-    """Moves the progress bar and remembers when each update ended."""
+    """Moves the progress bar and remembers when each update ended and what its metrics were."""
 
     def __init__(self, progress, bar, logger, accumulate, task):
         super().__init__()
@@ -52,13 +61,22 @@ class _Watch(keras.callbacks.Callback):
         self.accumulate, self.task = accumulate, task
         self.ended: list[float] = []
         self.durations: list[float] = []
+        self.metrics: list[dict[str, float]] = []
 
     def on_train_begin(self, logs=None):
         self._last = time.perf_counter()
+        self._sums = {}
 
     def on_train_batch_end(self, batch, logs=None):
         if (batch + 1) % self.accumulate:
             return
+        # Keras reports means since `fit` began; their sums tell those of this update.
+        sums = {name: logs[name] * (batch + 1) for name in self.task.metrics}
+        # Differences of float32 means: the digits after these are noise.
+        self.metrics.append(
+            {k: round((sums[k] - self._sums.get(k, 0.0)) / self.accumulate, 5) for k in sums}
+        )
+        self._sums = sums
         now = time.perf_counter()
         self.ended.append(now)
         self.durations.append(now - self._last)
@@ -87,6 +105,20 @@ def _progress(console: Console) -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
+
+
+def evaluation_batch(examples: int, batch_size: int) -> int:
+    """A size of about `batch_size` that divides the held-out examples, if there is one.
+
+    A last batch of another size is evaluated rightly too, but compiles the model once more.
+
+    Example:
+
+    >>> evaluation_batch(10000, 128), evaluation_batch(360, 64), evaluation_batch(359, 64)
+    (125, 60, 64)
+    """
+    fitting = [n for n in range(batch_size // 2, 2 * batch_size + 1) if n and examples % n == 0]
+    return min(fitting, key=lambda n: abs(n - batch_size), default=min(batch_size, examples))
 
 
 def run_training(
@@ -119,26 +151,30 @@ def run_training(
     end = min(config.steps, config.stop_after or config.steps)
     diverged = False
 
-    def evaluate(step: int, training_loss: float, progress: Progress) -> float:
-        loss = model.evaluate(
-            *task.validation, batch_size=config.batch_size, verbose=0, return_dict=True
-        )["loss"]
+    def evaluate(step: int, training: dict[str, float], progress: Progress) -> float:
+        with averaged_weights(model):
+            values = model.evaluate(
+                *task.validation,
+                batch_size=task.evaluation_batch or config.batch_size,
+                verbose=0,
+                return_dict=True,
+            )
+        loss = values["loss"]
         seconds = time.perf_counter() - start
-        row = {
-            "step": step,
-            "seconds": round(seconds, 3),
-            "loss": training_loss,
-            "validation_loss": loss,
-        }
+        row = {"step": step, "seconds": round(seconds, 3)}
+        for name in ("loss", *task.metrics):
+            row |= {name: training.get(name, float("nan")), f"validation_{name}": values[name]}
         folder.append("evaluations.csv", [row])
-        board.write({"validation/loss": loss}, step)
+        board.write({f"validation/{name}": value for name, value in values.items()}, step)
         speed = ""
         if watch.durations:
             median = statistics.median(watch.durations[-config.eval_every :])
             speed = f"{task.units_per_update / median:,.0f} {task.unit}/s, "
         progress.console.print(
-            f"{step:>7}/{config.steps} updates: training loss {text(training_loss)}, "
-            f"validation loss {loss:.4f}, {speed}{seconds:.0f} s",
+            f"{step:>7}/{config.steps} updates: training loss "
+            f"{text(training.get('loss', float('nan')))}, validation loss {loss:.4f}, "
+            + "".join(f"{name} {values[name]:.4f}, " for name in task.metrics)
+            + f"{speed}{seconds:.0f} s",
             highlight=False,
             soft_wrap=True,
         )
@@ -150,7 +186,7 @@ def run_training(
         )
         watch = _Watch(progress, bar, logger, config.accumulate, task)
         if not step:
-            evaluate(0, float("nan"), progress)
+            evaluate(0, {}, progress)
         while step < end and not diverged:
             # To the next evaluation; a resumed run falls back into the same rhythm.
             stop = min(end, (step // config.eval_every + 1) * config.eval_every)
@@ -161,13 +197,14 @@ def run_training(
                 epochs=1,
                 shuffle=False,
                 verbose=0,
-                callbacks=[logger, watch],
+                callbacks=[logger, watch, KeepWeights()],
             )
             rows = [
                 {
                     "step": step + 1 + i - first,
                     "seconds": round(watch.ended[i] - start, 3),
                     "loss": logger.history["batch_loss"][i],
+                    **watch.metrics[i],
                     "learning_rate": logger.history["learning_rate"][i],
                     "factor": logger.history["learning_rate_factor"][i],
                     "base_learning_rate": logger.history["base_learning_rate"][i],
@@ -176,13 +213,16 @@ def run_training(
             ]
             folder.append("metrics.csv", rows)
             for row in rows:
-                names = ("loss", "learning_rate", "factor")
+                names = ("loss", *task.metrics, "learning_rate", "factor")
                 board.write({f"training/{name}": row[name] for name in names}, row["step"])
             step = stop
             # The optimizer passes over a loss that is not finite; Keras' own mean shows it.
             finite = math.isfinite(fitted.history["loss"][-1])
-            loss = statistics.fmean(row["loss"] for row in rows) if finite else float("nan")
-            validation_loss = evaluate(step, loss, progress)
+            means = {
+                name: statistics.fmean(row[name] for row in rows) if finite else float("nan")
+                for name in ("loss", *task.metrics)
+            }
+            validation_loss = evaluate(step, means, progress)
             diverged = not (finite and math.isfinite(validation_loss))
             if not diverged:
                 folder.save_checkpoint(model, step)
@@ -201,7 +241,7 @@ def run_training(
             soft_wrap=True,
         )
     if summary["finished"] and not diverged:
-        with atomic(folder.path / "model.keras") as partial:
+        with atomic(folder.path / "model.keras") as partial, averaged_weights(model):
             model.save(partial)
     write_json(folder.path / "summary.json", summary)
     plot_runs(
@@ -217,8 +257,17 @@ def _summarise(task, config, folder, watch, step, diverged) -> dict:
     reached = [int(row["step"]) for row in metrics if row["learning_rate"] >= peak]
     last, nan = evaluations[-1], float("nan")
     loss = nan if diverged else last["validation_loss"]
+    accuracies = {
+        f"final_{told}{name}": nan if diverged else last[f"{column}{name}"]
+        for name in task.metrics
+        for told, column in (("training_", ""), ("validation_", "validation_"))
+    }
+    # Past exp(700) a float overflows, and no one reads such a perplexity.
+    perplexity = {"perplexity": math.exp(min(loss, 700.0))} if task.unit == "tokens" else {}
+    waiting = {"share_waiting_for_data": task.waiting()} if task.waiting else {}
     return {
         "schedule": config.schedule,
+        "peak_lr": config.peak_lr,
         "C": config.C if config.schedule == "h0h1" else None,
         "seed": config.seed,
         "finished": step >= config.steps or diverged,
@@ -227,8 +276,8 @@ def _summarise(task, config, folder, watch, step, diverged) -> dict:
         "initial_validation_loss": evaluations[0]["validation_loss"],
         "final_training_loss": nan if diverged else last["loss"],
         "final_validation_loss": loss,
-        # Past exp(700) a float overflows, and no one reads such a perplexity.
-        "perplexity": math.exp(min(loss, 700.0)),
+        **accuracies,
+        **perplexity,
         "baselines": task.baselines,
         "first_step_at_peak_rate": reached[0] if reached else None,
         "seconds": metrics[-1]["seconds"] if metrics else 0.0,
@@ -239,6 +288,7 @@ def _summarise(task, config, folder, watch, step, diverged) -> dict:
         if watch.durations
         else None,
         f"{task.unit}_seen": step * task.units_per_update,
+        **waiting,
         "data": task.source,
         "environment": describe_environment(),
     }
