@@ -27,12 +27,12 @@ from keras_h0h1._validation import check_choice, check_integer
 from recipes.common.environment import describe_environment
 from recipes.common.files import write_json
 from recipes.common.options import build, option, parse
-from recipes.common.plots import Curves, plot_runs
+from recipes.common.plots import Curves, plot_groups
 from recipes.common.recipe import Recipe, make_console, one_line_errors
 from recipes.common.settings import SCHEDULES
 from recipes.common.tables import print_table, write_table
 
-RECIPES = ("gpt",)  # modules with a `RECIPE`
+RECIPES = {"gpt": "recipes.gpt", "vision": "recipes.vision.recipe"}  # modules with a `RECIPE`
 # What belongs to a single run.
 _EXCLUDED = ("schedule", "seed", "resume", "stop_after", "name")
 
@@ -42,8 +42,10 @@ class Comparison:
     """Comparison: which runs."""
 
     schedules: tuple[str, ...] = option(SCHEDULES, "the schedules to compare")
-    seeds: tuple[int, ...] = option(
-        (0,), "one run for each; 0 alone is a demonstration, a claim needs three or more"
+    seeds: tuple[int, ...] | None = option(
+        None,
+        "one run for each; 0 alone is a demonstration, a claim needs three or more [default: gpt 0,"
+        " vision 0,1,2]",
     )
     target: float | None = option(
         None,
@@ -54,9 +56,9 @@ class Comparison:
     def __post_init__(self):
         for schedule in self.schedules:
             check_choice("schedules", schedule, SCHEDULES)
-        for seed in self.seeds:
+        for seed in self.seeds or ():
             check_integer("seeds", seed, low=0)
-        if not self.schedules or not self.seeds:
+        if not self.schedules or self.seeds == ():
             raise ValueError(
                 "At least one schedule and one seed are needed. "
                 f"Received: schedules={self.schedules}, seeds={self.seeds}"
@@ -65,18 +67,27 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One finished run of the comparison."""
+    """One finished run of the comparison.
+
+    Args:
+        schedule: Its schedule.
+        seed: Its seed.
+        summary: As in `summary.json`.
+        curves: To draw.
+        case: Which of several models, where a comparison has them.
+    """
 
     schedule: str
     seed: int
     summary: dict
     curves: Curves
+    case: str = ""
 
 
 def load_recipe(name: str) -> Recipe:
     """The recipe of that name."""
-    check_choice("recipe", name, RECIPES)
-    return importlib.import_module(f"recipes.{name}").RECIPE
+    check_choice("recipe", name, tuple(RECIPES))
+    return importlib.import_module(RECIPES[name]).RECIPE
 
 
 def steps_to(curves: Curves, target: float) -> float:
@@ -129,7 +140,15 @@ def tabulate(runs: Sequence[Run], target: float | None) -> tuple[list[dict[str, 
         }
         if len({run.seed for run in runs}) > 1:
             row["spread"] = float(np.std(validation, ddof=1)) if len(kept) > 1 else float("nan")
-        row["perplexity"] = math.exp(min(mean(validation), 700.0)) if kept else float("nan")
+        if "final_validation_accuracy" in runs[0].summary:
+            accuracies = [run.summary["final_validation_accuracy"] for run in kept]
+            row["accuracy"] = mean(accuracies)
+            if "spread" in row:
+                row["± accuracy"] = (
+                    float(np.std(accuracies, ddof=1)) if len(kept) > 1 else float("nan")
+                )
+        else:
+            row["perplexity"] = math.exp(min(mean(validation), 700.0)) if kept else float("nan")
         # A mean over those runs alone that get there would flatter a rule that often does not.
         counts = [steps_to(run.curves, target) for run in group]
         row[f"steps to {target:.2f}"] = round(fmean(counts)) if np.isfinite(counts).all() else None
@@ -161,33 +180,53 @@ def average(curves: Sequence[Curves]) -> Curves:
 def compare(recipe: Recipe, comparison: Comparison, options: dict, console: Console) -> list[dict]:
     """Runs everything, one after the other, and returns the rows of the table."""
     config = build(recipe.config, options)
+    seeds = recipe.seeds if comparison.seeds is None else comparison.seeds
+    option_name, cases = recipe.compared or (None, ())
+    if option_name is None or option_name in options:
+        option_name, cases = None, ("",)
     folder = Path(config.runs) / f"compare-{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     runs = []
     start = time.perf_counter()
-    for seed in comparison.seeds:
-        for schedule in comparison.schedules:
-            name = f"{schedule}-seed{seed}"
-            console.rule(f"{schedule}, seed {seed}")
-            # The graph and the variables of the run before would stay in memory.
-            keras.utils.clear_session()
-            one = dataclasses.replace(
-                config, schedule=schedule, seed=seed, runs=str(folder), name=name
-            )
-            summary, run_folder = recipe.run(one, console)
-            runs.append(Run(schedule, seed, summary, Curves.read(run_folder)))
-    rows, target = tabulate(runs, comparison.target)
+    for case in cases:
+        for seed in seeds:
+            for schedule in comparison.schedules:
+                name = "-".join(filter(None, (case, schedule, f"seed{seed}")))
+                console.rule(
+                    name.replace("-seed", ", seed ") if case else f"{schedule}, seed {seed}"
+                )
+                # The graph and the variables of the run before would stay in memory.
+                keras.utils.clear_session()
+                one = dataclasses.replace(
+                    config,
+                    schedule=schedule,
+                    seed=seed,
+                    runs=str(folder),
+                    name=name,
+                    **({option_name: case} if case else {}),
+                )
+                summary, run_folder = recipe.run(one, console)
+                runs.append(Run(schedule, seed, summary, Curves.read(run_folder), case))
+    rows, targets = [], {}
+    for case in cases:
+        found, targets[case] = tabulate([r for r in runs if r.case == case], comparison.target)
+        # The targets differ between models, so they cannot stand in a header that all share.
+        rows += [{option_name: case, **_shared_header(row)} for row in found] if case else found
     seconds = time.perf_counter() - start
     baselines = runs[0].summary["baselines"]
-    plot_runs(
+    rates = dict.fromkeys(f"{run.summary['peak_lr']:g}" for run in runs)
+    plot_groups(
         {
-            s: average([run.curves for run in runs if run.schedule == s])
-            for s in comparison.schedules
+            case: {
+                s: average([r.curves for r in runs if (r.case, r.schedule) == (case, s)])
+                for s in comparison.schedules
+            }
+            for case in cases
         },
         folder / "comparison.png",
         baselines=baselines,
         title=f"{recipe.name}, {keras.backend.backend()}, "
-        + ("one seed" if len(comparison.seeds) == 1 else f"mean of {len(comparison.seeds)} seeds")
-        + f", peak rate {config.peak_lr:g}",
+        + ("one seed" if len(seeds) == 1 else f"mean of {len(seeds)} seeds")
+        + f", peak rate {' and '.join(rates)}",
     )
     write_table(rows, folder / "comparison")
     write_json(
@@ -195,17 +234,21 @@ def compare(recipe: Recipe, comparison: Comparison, options: dict, console: Cons
         {
             "command": " ".join(["python -m recipes.compare", *sys.argv[1:]]),
             "seconds": round(seconds, 1),
-            "target": target,
+            "target": targets if option_name else targets[""],
             "baselines": baselines,
             "data": runs[0].summary["data"],
             "environment": describe_environment(),
             "rows": rows,
-            "runs": [run.summary for run in runs],
+            "runs": [{**({option_name: r.case} if r.case else {}), **r.summary} for r in runs],
         },
     )
     console.rule()
     print_table(rows, console)
-    _say(rows, baselines, len(comparison.seeds), console)
+    for name, value in baselines.items():
+        console.print(f"Validation loss of the {name} model: {value:.4f}", highlight=False)
+    for case in cases:
+        about = [row for row in rows if not case or row[option_name] == case]
+        _say(about, case, len(seeds), console)
     console.print(
         f"{seconds:.0f} s in all. Figure, table and runs are in {folder}",
         highlight=False,
@@ -214,17 +257,27 @@ def compare(recipe: Recipe, comparison: Comparison, options: dict, console: Cons
     return rows
 
 
-def _say(rows: list[dict], baselines: dict[str, float], seeds: int, console: Console) -> None:
+def _shared_header(row: dict[str, Any]) -> dict[str, Any]:
+    """`steps to 0.35` as two columns, since another model's target is another."""
+    result = {}
+    for name, value in row.items():
+        if name.startswith("steps to "):
+            result |= {"target": float(name.removeprefix("steps to ")), "steps to it": value}
+        else:
+            result[name] = value
+    return result
+
+
+def _say(rows: list[dict], case: str, seeds: int, console: Console) -> None:
     """What the table shows in words, whichever schedule it favours."""
-    for name, value in baselines.items():
-        console.print(f"Validation loss of the {name} model: {value:.4f}", highlight=False)
+    about = f"{case}: " if case else ""
     sound = [row for row in rows if math.isfinite(row["validation"])]
     if not sound:
-        console.print("Every run diverged.")
+        console.print(f"{about}Every run diverged.")
         return
     best = min(sound, key=lambda row: row["validation"])
     console.print(
-        f"Lowest validation loss: {best['schedule']}, {best['validation']:.4f}."
+        f"{about}Lowest validation loss: {best['schedule']}, {best['validation']:.4f}."
         + (" One seed: differences of a few hundredths mean nothing." if seeds == 1 else ""),
         highlight=False,
         soft_wrap=True,

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_h0h1._validation import check_choice, check_integer, check_number
+from keras_h0h1.curvature import _state
 from keras_h0h1.curvature._batches import Batches
 from keras_h0h1.curvature.differences import GradientDifference
 from keras_h0h1.curvature.fit import NotIdentified, SmoothnessFit, fit_layers, fit_smoothness
@@ -48,6 +49,10 @@ class SmoothnessProbe(keras.callbacks.Callback):
     and the proxy $\|\nabla f_k(w_{k+1}) - \nabla f_{k-1}(w_k)\| / \|w_{k+1} - w_k\|$.
     `"trajectory"` is there to compare with the paper. Its noise does not shrink with the step: at a
     small rate it measures $\sqrt2 \sigma / (\eta \|g\|)$, not curvature.
+
+    A gradient difference ends with the next update of the weights: under
+    `gradient_accumulation_steps` several steps later. Under `MirroredStrategy` and `DataParallel`
+    the figures are those of one device.
 
     Args:
         data: The fixed batch, `(x, y)` or `(x, y, sample_weight)`, or several as a list, a dataset
@@ -229,7 +234,7 @@ class SmoothnessProbe(keras.callbacks.Callback):
         return self._training_seconds + time.perf_counter() - self._clock - paused
 
     def _visit(self, step):
-        if self._started is not None and step > self._started["step"]:
+        if self._started is not None and step >= self._started["until"]:
             self._timed(self._finish)
         if self._started is None and self._due(step):
             if self._affordable():
@@ -270,7 +275,9 @@ class SmoothnessProbe(keras.callbacks.Callback):
     def _measure(self, step):
         if self.mode in ("gradient_difference", "trajectory"):
             loss = self._difference.start(self._next_batch())
-            self._started = {"step": step, "loss": loss}
+            # While gradients accumulate the weights stay: the difference waits until they move.
+            until = step + _state.steps_to_update(self._model)
+            self._started = {"step": step, "until": until, "loss": loss}
             return
         begin = time.perf_counter()
         loss = self.objective.loss(self._data)

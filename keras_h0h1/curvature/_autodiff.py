@@ -8,6 +8,7 @@ PyTorch go backward twice: TensorFlow's forward mode has no rule for loops (LSTM
 import contextlib
 
 import keras
+import numpy as np
 
 BACKEND = keras.backend.backend()
 
@@ -27,6 +28,53 @@ def _twice_differentiable():
 if BACKEND == "jax":
     import jax
     import jax.numpy as jnp
+    from keras.src.backend.jax import nn as keras_nn
+
+    def _double_attention(query, key, value, bias, mask, scale, is_causal):
+        groups = query.shape[2] // key.shape[2]
+        key, value = jnp.repeat(key, groups, axis=2), jnp.repeat(value, groups, axis=2)
+        logits = jnp.einsum("btnh,bsnh->bnts", query, key)
+        logits = logits * (query.shape[-1] ** -0.5 if scale is None else scale)
+        if bias is not None:
+            logits = logits + bias
+        hidden = -0.7 * np.finfo("float32").max  # Finite, as in JAX: a row may be masked whole.
+        if mask is not None:
+            logits = jnp.where(mask, logits, hidden)
+        if is_causal:
+            logits = jnp.where(jnp.tril(jnp.ones(logits.shape[-2:], bool)), logits, hidden)
+        return jnp.einsum("bnts,bsnh->btnh", jax.nn.softmax(logits), value)
+
+    @contextlib.contextmanager
+    def _full_precision():
+        # `jax.nn.dot_product_attention` takes its softmax in float32 whatever it is given: in a
+        # float64 model gradients then have errors of 1e-7, and their differences far larger ones.
+        # While an objective is traced, float64 attention is the plain formula in float64. Any
+        # other dtype goes Keras' own way, and so does the training step, which is not traced here.
+        original = keras_nn.dot_product_attention
+
+        def attention(
+            query,
+            key,
+            value,
+            bias=None,
+            mask=None,
+            scale=None,
+            is_causal=False,
+            flash_attention=None,
+            **options,
+        ):
+            double = all(tensor.dtype == np.float64 for tensor in (query, key, value))
+            if double and not flash_attention:
+                return _double_attention(query, key, value, bias, mask, scale, is_causal)
+            return original(
+                query, key, value, bias, mask, scale, is_causal, flash_attention, **options
+            )
+
+        keras_nn.dot_product_attention = attention
+        try:
+            yield
+        finally:
+            keras_nn.dot_product_attention = original
 
     def value_and_grad(fn, primals):
         return jax.value_and_grad(fn)(primals)
@@ -43,17 +91,22 @@ if BACKEND == "jax":
             return pullback(curved)[0]
 
     def compile(fn, on_compile, jit_compile="auto", second_order=False):
+        def exact(*args):
+            with _full_precision():
+                return fn(*args)
+
         def traced(*args):
             on_compile()
-            return fn(*args)
+            return exact(*args)
 
-        return jax.jit(traced) if jit_compile else fn
+        return jax.jit(traced) if jit_compile else exact
 
     def read(variable):
         return variable.value
 
     def copy(tensor):
         # The trainer donates its state to the next step: whatever is kept must be a new buffer.
+        # Without it, a compiled function too hands a lone flat variable back as it came.
         return jnp.array(tensor, copy=True)
 
     def device_array(array):
@@ -178,7 +231,7 @@ elif BACKEND == "tensorflow":
         return vector - tf.tensordot(direction, vector, 1) * direction
 
     def dot(a, b):
-        return tf.tensordot(a, b, 1)
+        return tf.reduce_sum(a * b)
 
     def wait(tensors):
         for tensor in tensors[:1]:

@@ -76,6 +76,20 @@ def second_moment(model, optimizer, variables):
     return inner, values, int(steps) // (inner.gradient_accumulation_steps or 1)
 
 
+def steps_to_update(model) -> int:
+    """Number of training steps until the weights move: more than 1 while gradients accumulate."""
+    outermost = optimizer = getattr(model, "optimizer", None)
+    while optimizer is not None:
+        period = getattr(optimizer, "gradient_accumulation_steps", None)
+        if period:
+            # Keras updates where `(_iterations + 1) % period` is 0; the public `iterations` counts
+            # updates, not steps.
+            (steps,) = optimizer_values(model, outermost, [optimizer._iterations])
+            return period - int(steps) % period
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return 1
+
+
 def compiled_loss(model, x, y, y_pred, sample_weight, training):
     """The total objective of `compile`: loss, regularisers and `add_loss`."""
     # The wrapper that every trainer calls; it serves models whose `compute_loss` is older.

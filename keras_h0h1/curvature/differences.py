@@ -55,8 +55,7 @@ class GradientDifference:
     def start(self, batch) -> float:
         """Keeps the weights and the gradient of this moment; returns the loss."""
         begin = time.perf_counter()
-        weights = self.objective.weights()
-        loss, gradient = self.objective.gradient(Batches.of(batch))
+        loss, gradient, weights = self.objective.snapshot(Batches.of(batch))
         loss = float(loss)
         self._before = weights, gradient, time.perf_counter() - begin
         return loss
@@ -74,8 +73,8 @@ class GradientDifference:
         begin = time.perf_counter()
         weights, gradient, seconds = self._before
         self._before = None
-        _, now = self.objective.gradient(Batches.of(batch))
-        step, change = self.objective.weights() - weights, now - gradient
+        _, now, here = self.objective.snapshot(Batches.of(batch))
+        step, change = here - weights, now - gradient
         self.vectors = step, change
         moved, changed = _norm(step), _norm(change)
         scale = _norm(gradient) + _norm(now)

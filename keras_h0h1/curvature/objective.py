@@ -138,7 +138,9 @@ class Objective:
         loss, gradients = _autodiff.value_and_grad(
             lambda w: self._value(w, rest, state, batch), values
         )
-        return loss, self._flat(gradients)
+        # The weights too: outside a compiled function, bringing a hundred variables into one
+        # vector takes TensorFlow as long as the gradient of a few examples.
+        return loss, self._flat(gradients), _autodiff.copy(self._flat(values))
 
     def _hessian_product(self, values, rest, state, batch, vector):
         return self._flat(
@@ -208,6 +210,10 @@ class Objective:
 
     def gradient(self, batches):
         """`(loss, gradient)` at the current weights: a scalar tensor and a flat vector."""
+        return self.snapshot(batches)[:2]
+
+    def snapshot(self, batches):
+        """`(loss, gradient, weights)` of this moment; later steps leave all three alone."""
         return self._mean(self._compiled_gradient, batches, self._arguments())
 
     def hessian(self, batches) -> Operator:

@@ -26,24 +26,48 @@ def build_schedule(config: Training) -> keras_h0h1.LossAdaptiveLearningRate:
     return keras_h0h1.LossAdaptiveLearningRate(base, C=C, f_star=config.f_star)
 
 
-def build_adamw(config: Training) -> keras.optimizers.Optimizer:
-    """AdamW with the options' schedule, clipping and accumulation, loss-aware; loss scaling
-    outermost under `mixed_float16`.
-    """
-    optimizer = keras_h0h1.LossAware(
-        keras.optimizers.AdamW(
-            build_schedule(config),
-            weight_decay=config.weight_decay,
-            beta_1=config.beta_1,
-            beta_2=config.beta_2,
-            global_clipnorm=config.clip or None,
-            # Keras counts 1 as accumulation too, and would keep a second copy of the gradients.
-            gradient_accumulation_steps=config.accumulate if config.accumulate > 1 else None,
-        )
-    )
+def _shared(config: Training, ema: float) -> dict:
+    """The arguments that each of Keras' optimizers takes."""
+    return {
+        "learning_rate": build_schedule(config),
+        "weight_decay": config.weight_decay,
+        "global_clipnorm": config.clip or None,
+        # Keras counts 1 as accumulation too, and would keep a second copy of the gradients.
+        "gradient_accumulation_steps": config.accumulate if config.accumulate > 1 else None,
+        "use_ema": bool(ema),
+        # Keras averages after each micro-batch; per update it comes to `ema`.
+        "ema_momentum": ema ** (1 / config.accumulate) if ema else 0.99,
+    }
+
+
+def _loss_aware(
+    optimizer: keras.optimizers.Optimizer, config: Training
+) -> keras.optimizers.Optimizer:
+    optimizer = keras_h0h1.LossAware(optimizer)
     if config.precision == "mixed_float16":
         optimizer = keras_h0h1.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def build_adamw(config: Training, ema: float = 0.0) -> keras.optimizers.Optimizer:
+    """AdamW with the options' schedule, clipping and accumulation, loss-aware; loss scaling
+    outermost under `mixed_float16`.
+
+    Args:
+        config: The resolved options.
+        ema: Momentum of an exponential moving average of the weights, per update; 0 for none.
+            `run_training` evaluates with it.
+    """
+    optimizer = keras.optimizers.AdamW(
+        beta_1=config.beta_1, beta_2=config.beta_2, **_shared(config, ema)
+    )
+    return _loss_aware(optimizer, config)
+
+
+def build_sgd(config: Training, momentum: float, ema: float = 0.0) -> keras.optimizers.Optimizer:
+    """SGD with momentum, in the same manner as `build_adamw`."""
+    optimizer = keras.optimizers.SGD(momentum=momentum, **_shared(config, ema))
+    return _loss_aware(optimizer, config)
 
 
 def jit_compile(choice: str) -> bool:

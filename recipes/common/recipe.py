@@ -27,12 +27,17 @@ class Recipe:
         train: From a configuration, a run folder and a console to the summary. It resolves the
             configuration, writes it to the folder, and calls `run_training`.
         description: Printed above the options by `--help`.
+        compared: An option and those of its values that `recipes.compare` compares if the option
+            is not given, such as `("model", ("resnet8", "vit-micro"))`; none by default.
+        seeds: What `recipes.compare` takes by default.
     """
 
     name: str
     config: type
     train: Callable[[Any, RunFolder, Console], dict]
     description: str
+    compared: tuple[str, tuple[str, ...]] | None = None
+    seeds: tuple[int, ...] = (0,)
 
     def run(
         self, config: Any, console: Console, label: str | None = None
@@ -81,6 +86,7 @@ class one_line_errors:
     def __exit__(self, kind, error, traceback):
         # Only errors that this project words itself end in `Received:`; others are bugs, and
         # show where they come from.
-        if isinstance(error, (ValueError, TypeError, OSError)) and "Received:" in str(error):
+        kinds = (ValueError, TypeError, OSError, ImportError)
+        if isinstance(error, kinds) and "Received:" in str(error):
             print(f"{self.program}: error: {error}", file=sys.stderr)
             sys.exit(2)

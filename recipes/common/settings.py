@@ -83,14 +83,17 @@ class Training:
         ):  # fmt: skip
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), low=1)
+        # A recipe may leave `None` what it decides by model and data.
         for name in ("peak_lr", "C", "epochs"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), low=0, strict=True)
         for name in ("final_lr", "weight_decay", "clip"):
-            check_number(name, getattr(self, name), low=0)
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), low=0)
         for name in ("warmup", "decay", "beta_1", "beta_2"):
             check_number(name, getattr(self, name), low=0, high=1)
-        check_number("f_star", self.f_star)
+        if self.f_star is not None:
+            check_number("f_star", self.f_star)
         check_integer("seed", self.seed, low=0)
         if self.schedule == "linear" and self.warmup + self.decay > 1:
             raise ValueError(

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keras_h0h1.callbacks import LearningRateLogger
+from recipes.common.averages import KeepWeights, averaged_weights
 from recipes.common.checkpoint_writer import CheckpointWriter
 from recipes.common.environment import describe_environment
 from recipes.common.files import atomic, write_json
@@ -34,11 +35,16 @@ class Task:
     Args:
         batches: From a number of micro-batches to an endless iterator of `(x, y)` that starts
             after so many; a pure function, so that a resumed run sees the same data.
-        validation: Held-out `(x, y)`; their number is a multiple of `batch_size`.
+        validation: Held-out `(x, y)`, all of them used. A number that `evaluation_batch` does not
+            divide costs one more compilation.
         unit: What the speed is counted in: `"tokens"`, `"images"`.
         units_per_update: How many of them one update takes.
         baselines: Validation losses to beat, by name, such as that of the unigram model.
         source: Which data, for `summary.json`.
+        evaluation_batch: Examples in a batch of the evaluation; `batch_size` by default.
+        metrics: Names of the compiled metrics, each a mean over examples, that are written
+            wherever the loss is.
+        waiting: The share of the time so far that was spent waiting for data, 0 to 1.
     """
 
     batches: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]
@@ -47,10 +53,13 @@ class Task:
     units_per_update: int
     baselines: dict[str, float]
     source: str
+    evaluation_batch: int | None = None
+    metrics: tuple[str, ...] = ()
+    waiting: Callable[[], float] | None = None
 
 
 class _Watch(keras.callbacks.Callback):
-    """Moves the progress bar and remembers when each update ended."""
+    """Moves the progress bar and remembers when each update ended and what its metrics were."""
 
     def __init__(self, progress, bar, logger, accumulate, task):
         super().__init__()
@@ -58,13 +67,22 @@ class _Watch(keras.callbacks.Callback):
         self.accumulate, self.task = accumulate, task
         self.ended: list[float] = []
         self.durations: list[float] = []
+        self.metrics: list[dict[str, float]] = []
 
     def on_train_begin(self, logs=None):
         self._last = time.perf_counter()
+        self._sums = {}
 
     def on_train_batch_end(self, batch, logs=None):
         if (batch + 1) % self.accumulate:
             return
+        # Keras reports means since `fit` began; their sums tell those of this update.
+        sums = {name: logs[name] * (batch + 1) for name in self.task.metrics}
+        # Differences of float32 means: the digits after these are noise.
+        self.metrics.append(
+            {k: round((sums[k] - self._sums.get(k, 0.0)) / self.accumulate, 5) for k in sums}
+        )
+        self._sums = sums
         now = time.perf_counter()
         self.ended.append(now)
         self.durations.append(now - self._last)
@@ -93,6 +111,20 @@ def _progress(console: Console) -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
+
+
+def evaluation_batch(examples: int, batch_size: int) -> int:
+    """A size of about `batch_size` that divides the held-out examples, if there is one.
+
+    A last batch of another size is evaluated rightly too, but compiles the model once more.
+
+    Example:
+
+    >>> evaluation_batch(10000, 128), evaluation_batch(360, 64), evaluation_batch(359, 64)
+    (125, 60, 64)
+    """
+    fitting = [n for n in range(batch_size // 2, 2 * batch_size + 1) if n and examples % n == 0]
+    return min(fitting, key=lambda n: abs(n - batch_size), default=min(batch_size, examples))
 
 
 def _take_up(folder: RunFolder, config: Training, console: Console) -> int:
@@ -161,8 +193,8 @@ def run_training(
     step = _take_up(folder, config, console)
     evaluations, metrics = folder.read("evaluations.csv"), folder.read("metrics.csv")
     evaluated = int(evaluations[-1]["step"]) if evaluations else -1
-    # Of the updates since the last evaluation; for the training loss that it reports.
-    losses = [row["loss"] for row in metrics if row["step"] > evaluated]
+    # The updates since the last evaluation, whose means it reports.
+    pending = [row for row in metrics if row["step"] > evaluated]
     start = time.perf_counter() - max(
         (rows[-1]["seconds"] for rows in (evaluations, metrics) if rows), default=0.0
     )
@@ -172,33 +204,38 @@ def run_training(
     checkpoint_every = config.checkpoint_every or config.eval_every
     problem = None
 
-    def evaluate(step: int, training_loss: float, progress: Progress) -> float | None:
+    def means(rows: list[dict]) -> dict[str, float]:
+        names = ("loss", *task.metrics)
+        return {name: statistics.fmean(row[name] for row in rows) for name in names if rows}
+
+    def evaluate(step: int, training: dict[str, float], progress: Progress) -> float | None:
         """The validation loss, noted and printed; nothing of it if a signal came meanwhile."""
-        loss = model.evaluate(
-            *task.validation,
-            batch_size=config.batch_size,
-            verbose=0,
-            return_dict=True,
-            callbacks=[guard],
-        )["loss"]
+        with averaged_weights(model):
+            values = model.evaluate(
+                *task.validation,
+                batch_size=task.evaluation_batch or config.batch_size,
+                verbose=0,
+                return_dict=True,
+                callbacks=[guard],
+            )
         if stop.received:
             return None
+        loss = values["loss"]
         seconds = time.perf_counter() - start
-        row = {
-            "step": step,
-            "seconds": round(seconds, 3),
-            "loss": training_loss,
-            "validation_loss": loss,
-        }
+        row = {"step": step, "seconds": round(seconds, 3)}
+        for name in ("loss", *task.metrics):
+            row |= {name: training.get(name, float("nan")), f"validation_{name}": values[name]}
         folder.append("evaluations.csv", [row])
-        board.write({"validation/loss": loss}, step)
+        board.write({f"validation/{name}": value for name, value in values.items()}, step)
         speed = ""
         if watch.durations:
             median = statistics.median(watch.durations[-config.eval_every :])
             speed = f"{task.units_per_update / median:,.0f} {task.unit}/s, "
         progress.console.print(
-            f"{step:>7}/{config.steps} updates: training loss {text(training_loss)}, "
-            f"validation loss {loss:.4f}, {speed}{seconds:.0f} s",
+            f"{step:>7}/{config.steps} updates: training loss "
+            f"{text(training.get('loss', float('nan')))}, validation loss {loss:.4f}, "
+            + "".join(f"{name} {values[name]:.4f}, " for name in task.metrics)
+            + f"{speed}{seconds:.0f} s",
             highlight=False,
             soft_wrap=True,
         )
@@ -224,8 +261,8 @@ def run_training(
         # The first one of all, or one that a signal or a kill came before.
         due = step >= end or not step % config.eval_every
         if not evaluations or (due and evaluated < step):
-            evaluate(step, statistics.fmean(losses) if losses else float("nan"), progress)
-            losses = []
+            evaluate(step, means(pending), progress)
+            pending = []
         while step < end and not problem and not stop.received:
             # To the next turn of either; a resumed run falls back into the same rhythm.
             turns = (config.eval_every, checkpoint_every)
@@ -237,13 +274,14 @@ def run_training(
                 epochs=1,
                 shuffle=False,
                 verbose=0,
-                callbacks=[logger, watch, guard, steady],
+                callbacks=[logger, watch, guard, steady, KeepWeights()],
             )
             rows = [
                 {
                     "step": step + 1 + i - first,
                     "seconds": round(watch.ended[i] - start, 3),
                     "loss": logger.history["batch_loss"][i],
+                    **watch.metrics[i],
                     "learning_rate": logger.history["learning_rate"][i],
                     "factor": logger.history["learning_rate_factor"][i],
                     "base_learning_rate": logger.history["base_learning_rate"][i],
@@ -252,19 +290,17 @@ def run_training(
             ]
             folder.append("metrics.csv", rows)
             for row in rows:
-                names = ("loss", "learning_rate", "factor")
+                names = ("loss", *task.metrics, "learning_rate", "factor")
                 board.write({f"training/{name}": row[name] for name in names}, row["step"])
             step += len(rows)
-            losses += [row["loss"] for row in rows]
+            pending += rows
             problem = guard.problem
             weight = None if problem else non_finite_weight(model)
             if weight:
                 problem = f"{weight} is not finite"
             if problem or (not stop.received and (step == end or not step % config.eval_every)):
-                validation_loss = evaluate(
-                    step, float("nan") if problem else statistics.fmean(losses), progress
-                )
-                losses = []
+                validation_loss = evaluate(step, {} if problem else means(pending), progress)
+                pending = []
                 if validation_loss is not None and not math.isfinite(validation_loss):
                     problem = problem or "the validation loss is not finite"
             if not problem and (step == end or not step % checkpoint_every):
@@ -287,7 +323,7 @@ def run_training(
             soft_wrap=True,
         )
     if summary["finished"] and not diverged:
-        with atomic(folder.path / "model.keras") as partial:
+        with atomic(folder.path / "model.keras") as partial, averaged_weights(model):
             model.save(partial)
     write_json(folder.path / "summary.json", summary)
     plot_runs(
@@ -303,8 +339,17 @@ def _summarise(task, config, folder, watch, step, diverged) -> dict:
     reached = [int(row["step"]) for row in metrics if row["learning_rate"] >= peak]
     last, nan = evaluations[-1], float("nan")
     loss = nan if diverged else last["validation_loss"]
+    accuracies = {
+        f"final_{told}{name}": nan if diverged else last[f"{column}{name}"]
+        for name in task.metrics
+        for told, column in (("training_", ""), ("validation_", "validation_"))
+    }
+    # Past exp(700) a float overflows, and no one reads such a perplexity.
+    perplexity = {"perplexity": math.exp(min(loss, 700.0))} if task.unit == "tokens" else {}
+    waiting = {"share_waiting_for_data": task.waiting()} if task.waiting else {}
     return {
         "schedule": config.schedule,
+        "peak_lr": config.peak_lr,
         "C": config.C if config.schedule == "h0h1" else None,
         "seed": config.seed,
         "finished": step >= config.steps or diverged,
@@ -313,8 +358,8 @@ def _summarise(task, config, folder, watch, step, diverged) -> dict:
         "initial_validation_loss": evaluations[0]["validation_loss"],
         "final_training_loss": nan if diverged else last["loss"],
         "final_validation_loss": loss,
-        # Past exp(700) a float overflows, and no one reads such a perplexity.
-        "perplexity": math.exp(min(loss, 700.0)),
+        **accuracies,
+        **perplexity,
         "baselines": task.baselines,
         "first_step_at_peak_rate": reached[0] if reached else None,
         "seconds": metrics[-1]["seconds"] if metrics else 0.0,
@@ -325,6 +370,7 @@ def _summarise(task, config, folder, watch, step, diverged) -> dict:
         if watch.durations
         else None,
         f"{task.unit}_seen": step * task.units_per_update,
+        **waiting,
         "data": task.source,
         "environment": describe_environment(),
     }

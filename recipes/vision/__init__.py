@@ -1,0 +1,1 @@
+"""What the vision recipe is made of: images, their augmentation, models."""

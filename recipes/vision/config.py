@@ -1,0 +1,198 @@
+"""The vision recipe's options, and what each model and data set means for those left open."""
+
+import dataclasses
+import math
+from typing import Literal
+
+from keras_h0h1._validation import check_integer, check_number
+from recipes.common.options import option
+from recipes.common.settings import Training
+from recipes.vision.augment import Augmentation, default_augmentation
+from recipes.vision.data import DATASETS, ImageData
+from recipes.vision.models import LIBRARIES, MODELS, ResNet, ViT, entropy_of_smoothed
+
+# By optimizer. Keras' weight decay is decoupled: 5e-3 times the rate is what the ResNets' customary
+# 5e-4, added to the gradient, comes to under a momentum of 0.9. With SGD clipping is off, as in the
+# ResNet paper, and the peak rate is for 256 images an update, in proportion for others.
+_OPTIMIZERS = {
+    "sgd": {"peak_lr": 0.1, "weight_decay": 5e-3, "clip": 0.0},
+    "adamw": {"peak_lr": 1e-3, "weight_decay": 0.05, "clip": 1.0},
+}
+# Passes over the data: what such models are usually trained for.
+_EPOCHS = {
+    "digits": 60.0,
+    "fashion-mnist": 30.0,
+    "cifar10": 200.0,
+    "cifar100": 200.0,
+    "imagenet32": 90.0,
+    "folder": 90.0,
+}
+# What --quick makes of it, for ResNets and for ViTs: minutes on two CPU cores for the digits.
+_QUICK = {"digits": (6.0, 12.0), "imagenet32": (0.1, 0.1)}
+_QUICK_ELSEWHERE = (1.0, 1.0)
+# Runs of a minute or two on two CPU cores, of which `recipes.compare` makes eighteen. Larger
+# patches make the ViT's updates four times cheaper, and it needs many.
+_SHORT = {
+    ("fashion-mnist", "resnet8"): {"steps": 400, "eval_every": 80},
+    ("fashion-mnist", "vit-micro"): {"steps": 1400, "eval_every": 280, "patch": 7},
+}
+# With fewer passes than these nothing is learnt by heart, and augmentation would only slow down.
+_AUGMENTED_FROM = 20.0
+
+
+@dataclasses.dataclass
+class VisionConfig(Training):
+    """Vision: model, data and training."""
+
+    peak_lr: float | None = option(
+        None,
+        "the plateau's rate [default: 1e-3 for AdamW, 0.1 for SGD with 256 images an update and in"
+        " proportion with others]",
+    )
+    f_star: float | None = option(
+        None,
+        "h0h1: a lower bound on the loss [default: the entropy of the smoothed labels; 0, the"
+        " paper's choice, without smoothing]",
+    )
+    weight_decay: float | None = option(
+        None,
+        "decoupled; Keras multiplies it by the rate [default: 0.05 for AdamW; 5e-3 for SGD, as"
+        " 5e-4 added to the gradient under momentum 0.9]",
+    )
+    clip: float | None = option(
+        None, "largest global norm of the gradient; 0 for none [default: 1 for AdamW, 0 for SGD]"
+    )
+    model: Literal[tuple(MODELS)] = option(
+        "resnet18",
+        "resnet50 and vit-tiny are the paper's (3x3 stem, no pooling; patch 4, width 192, 12"
+        " layers, 3 heads, MLP ratio 3); resnet8 (16, 32, 64 filters) and vit-micro (width 64, 4"
+        " layers) are small enough for comparisons on a CPU",
+    )
+    library: Literal[LIBRARIES] = option(
+        "keras_hub", "keras_cv: its ResNetV2 (extra [cv]); it has no ViT of this kind"
+    )
+    patch: int | None = option(
+        None,
+        "ViT: side of a patch in pixels [default: 4, as the paper; vit-micro on Fashion-MNIST 7]",
+    )
+    data: Literal[DATASETS] = option("digits", "digits come with scikit-learn, others as it says")
+    data_dir: str | None = option(None, "folder of the data's files [default: the usual places]")
+    image_size: int | None = option(
+        None, "--data folder: height and width that images are brought to [default: 32]"
+    )
+    optimizer: Literal["sgd", "adamw"] | None = option(
+        None, "[default: sgd, with momentum, for ResNets; adamw for ViTs]"
+    )
+    momentum: float = option(0.9, "sgd's")
+    label_smoothing: float = option(
+        0.0, "share of each training label that is spread over all classes; evaluation has none"
+    )
+    stochastic_depth: float = option(
+        0.0, "rate at which the last block is skipped in training; less for those before it"
+    )
+    ema: float = option(
+        0.0, "evaluate and save the weights' moving average, with this momentum per update"
+    )
+    crop: int | None = option(
+        None,
+        "pixels by which training images are shifted [default: by data set, 1 to 4; 0 below 20"
+        " epochs]",
+    )
+    flip: bool | None = option(
+        None,
+        "mirror half of the training images [default: by data set, never digits; not below 20"
+        " epochs]",
+    )
+    mixup: float = option(
+        0.0, "blends pairs of images and their labels, weight from Beta(a, a); 0.2 on ImageNet"
+    )
+    cutmix: float = option(
+        0.0, "puts a rectangle of another image in, area from Beta(a, a); its paper has 1"
+    )
+    rand_augment: float = option(
+        0.0, "strength of RandAugment, 0 to 1, two operations for each image; 0.9 on ImageNet"
+    )
+    initial_weights: str | None = option(
+        None, "start from the weights in this .weights.h5 or .keras file, of the same model"
+    )
+    workers: int = option(2, "threads that prepare batches; 0 prepares them in between")
+    quick: bool = option(
+        False,
+        "fewer passes over the data: on the digits 6 for ResNets and 12 for ViTs, a few minutes on"
+        " two CPU cores; on ImageNet a tenth, elsewhere 1. The model stays the one named",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("mixup", "cutmix", "rand_augment"):
+            check_number(name, getattr(self, name), low=0, high=1)
+        for name in ("momentum", "label_smoothing", "stochastic_depth", "ema"):
+            value = check_number(name, getattr(self, name), low=0, high=1)
+            if value == 1:
+                raise ValueError(f"`{name}` must be below 1. Received: {name}={value}")
+        if self.patch is not None:
+            check_integer("patch", self.patch, low=1)
+        if self.crop is not None:
+            check_integer("crop", self.crop, low=0)
+        if self.image_size is not None:
+            check_integer("image_size", self.image_size, low=1)
+        check_integer("workers", self.workers, low=0)
+
+    @property
+    def shape(self) -> ResNet | ViT:
+        """The model's, with the patch of a resolved configuration."""
+        shape = MODELS[self.model]
+        return dataclasses.replace(shape, patch=self.patch) if isinstance(shape, ViT) else shape
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is done to the training images, of a resolved configuration."""
+        names = ("crop", "flip", "mixup", "cutmix", "rand_augment")
+        return Augmentation(**{name: getattr(self, name) for name in names})
+
+
+def resolve(config: VisionConfig, data: ImageData) -> VisionConfig:
+    """The configuration with its defaults filled in."""
+    vit = isinstance(MODELS[config.model], ViT)
+    optimizer = config.optimizer or ("adamw" if vit else "sgd")
+    _check_effect(config, vit, optimizer)
+    classes = len(data.classes)
+    floor = entropy_of_smoothed(config.label_smoothing, classes)
+    f_star = floor if config.f_star is None else config.f_star
+    batch = 64 if config.data == "digits" else 128
+    epochs = _EPOCHS[config.data]
+    if config.quick:
+        epochs = _QUICK.get(config.data, _QUICK_ELSEWHERE)[vit]
+    short = _SHORT.get((config.data, config.model), {})
+    defaults = {
+        **_OPTIMIZERS[optimizer],
+        "optimizer": optimizer,
+        "patch": MODELS[config.model].patch if vit else None,
+        "f_star": f_star,
+        "batch_size": batch,
+        "accumulate": 1,
+    }
+    images = len(data.training)
+    update = (config.batch_size or batch) * (config.accumulate or 1)
+    if optimizer == "sgd":
+        defaults["peak_lr"] *= update / 256
+    defaults |= {"steps": max(1, round(epochs * images / update)), **short}
+    planned = config.epochs or (config.steps or defaults["steps"]) * update / images
+    usual = default_augmentation(config.data) if planned >= _AUGMENTED_FROM else Augmentation()
+    defaults |= {"crop": usual.crop, "flip": usual.flip}
+    # C counts from f_star, as the rule does: half of the first gap.
+    return config.resolved(images, defaults, initial_loss=math.log(classes) - f_star)
+
+
+def _check_effect(config: VisionConfig, vit: bool, optimizer: str) -> None:
+    """No option that was given may be without effect."""
+    sgd = optimizer == "sgd"
+    effects = {"patch": vit, "momentum": sgd, "beta_1": not sgd, "beta_2": not sgd}
+    for name, sound in effects.items():
+        default = next(f.default for f in dataclasses.fields(config) if f.name == name)
+        value = getattr(config, name)
+        if not sound and value != default:
+            raise ValueError(
+                f"`{name}` has no effect on {config.model} with {optimizer}; leave it out. "
+                f"Received: {name}={value}"
+            )

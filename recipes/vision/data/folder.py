@@ -1,0 +1,139 @@
+"""Any folder of images: one subfolder for each class."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from recipes.vision.data.images import ImageData, Split, image_data
+from recipes.vision.data.search import missing
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+HELD_OUT = ("val", "validation", "test")
+SHARE = 0.1  # held out where the folder has no such part
+MEMORY = 2**30  # bytes of decoded images that are kept; beyond, they are decoded when needed
+
+
+class Decoded:
+    """Image files that are decoded when indexed.
+
+    Args:
+        paths: The files.
+        size: Height and width of what comes out: the largest centred square, resized.
+    """
+
+    def __init__(self, paths: list[Path], size: int):
+        self.paths = paths
+        self.shape = (len(paths), size, size, 3)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        size = self.shape[1]
+        return np.stack([decode(self.paths[index], size) for index in indices])
+
+
+def decode(path: Path, size: int) -> np.ndarray:
+    """The centred square of an image, in colour, resized; uint8 `(size, size, 3)`.
+
+    Raises:
+        ValueError: If it cannot be decoded; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            # Large JPEGs are decoded at the fraction of their size that is still large enough.
+            image.draft("RGB", (2 * size, 2 * size))
+            # Cameras store portraits as landscapes with a note to turn them.
+            image = ImageOps.exif_transpose(image).convert("RGB")
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+            return np.asarray(image, np.uint8)
+    # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
+    except Exception as error:
+        raise ValueError(f"{path} cannot be decoded as an image ({error}).") from error
+
+
+def load(folder: str | None = None, image_size: int = 32) -> ImageData:
+    """The images below `folder`: `CLASS/...`, or `train/CLASS/...` and `val/CLASS/...`.
+
+    With no `val`, `validation` or `test` a tenth of each class is held out, chosen by the names
+    of the files, so that it stays the same from run to run and machine to machine.
+
+    Up to 1 GiB of decoded images is decoded at once and kept, so a damaged file shows at the
+    start; more are decoded batch by batch, and a damaged one stops the run when it is met.
+
+    Args:
+        folder: The root.
+        image_size: Height and width of the images that come out.
+    """
+    if image_size < 1:
+        raise ValueError(f"`image_size` is a number of pixels. Received: image_size={image_size}")
+    if folder is None or not Path(folder).expanduser().is_dir():
+        raise _missing([Path(folder)] if folder else [], folder)
+    root = Path(folder).expanduser()
+    held = next((root / name for name in HELD_OUT if (root / name).is_dir()), None)
+    if (root / "train").is_dir() and held:
+        classes, training = _list(root / "train")
+        other, validation = _list(held)
+        unknown = sorted(set(other) - set(classes))
+        if unknown:
+            raise ValueError(f"{held} has classes that {root / 'train'} lacks: {unknown}.")
+        how = f"{held.name}/ held out"
+    else:
+        root = root / "train" if (root / "train").is_dir() else root
+        classes, files = _list(root)
+        training, validation = _hold_out(root, files)
+        how = f"{SHARE:.0%} of each class held out by name"
+    if len(classes) < 2 or not training or not validation:
+        raise _missing([root], folder)
+    splits = [_split(part, classes, image_size) for part in (training, validation)]
+    return image_data(*splits, tuple(classes), f"images in {folder} ({how})")
+
+
+def _missing(searched: list[Path], folder: str | None):
+    return missing(
+        "A folder of images",
+        searched or ["nowhere: no folder was given"],
+        f"{', '.join(SUFFIXES)}, in one subfolder for each of two or more classes, at least two "
+        "images in each; or such subfolders in train/ and in val/ or test/",
+        ("name the folder: --data-dir FOLDER",),
+        folder,
+    )
+
+
+Files = list[tuple[Path, str]]
+
+
+def _list(root: Path) -> tuple[list[str], Files]:
+    """Classes in alphabetical order, and all files with their classes."""
+    files = []
+    for path in sorted(root.glob("*/**/*"), key=lambda path: path.relative_to(root).parts):
+        parts = path.relative_to(root).parts
+        hidden = any(part.startswith(".") for part in parts)
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
+            files.append((path, parts[0]))
+    return sorted({name for _, name in files}), files
+
+
+def _hold_out(root: Path, files: Files) -> tuple[Files, Files]:
+    training, validation = [], []
+    for name in sorted({name for _, name in files}):
+        members = [path for path, label in files if label == name]
+        # By a digest of the name: spread evenly, whatever the names count or sort by.
+        members.sort(key=lambda p: hashlib.sha256(p.relative_to(root).as_posix().encode()).digest())
+        count = max(1, round(SHARE * len(members))) if len(members) > 1 else 0
+        validation += [(path, name) for path in members[:count]]
+        training += [(path, name) for path in members[count:]]
+    return training, validation
+
+
+def _split(files: Files, classes: list[str], size: int) -> Split:
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers[name] for _, name in files], np.int64)
+    images = Decoded([path for path, _ in files], size)
+    if len(files) * size * size * 3 <= MEMORY:
+        with ThreadPoolExecutor() as executor:  # decoding leaves Python's lock
+            images = np.stack(list(executor.map(lambda path: decode(path, size), images.paths)))
+    return Split(images, labels)
