@@ -2,12 +2,14 @@
 
 import dataclasses
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from rich.console import Console
 
+from recipes.common.distribute import Layout, distribute
 from recipes.common.options import build, parse
 from recipes.common.run_folder import RunFolder
 
@@ -27,17 +29,28 @@ class Recipe:
         train: From a configuration, a run folder and a console to the summary. It resolves the
             configuration, writes it to the folder, and calls `run_training`.
         description: Printed above the options by `--help`.
+        layout: How `--distribute model` cuts the weights; see `recipes.common.distribute`.
     """
 
     name: str
     config: type
     train: Callable[[Any, RunFolder, Console], dict]
     description: str
+    layout: Layout | None = None
 
     def run(
         self, config: Any, console: Console, label: str | None = None
     ) -> tuple[dict, RunFolder]:
         """Trains in a folder of its own, new or that of `config.resume`."""
+        with distribute(config.distribute, config.model_shards, self.layout) as devices:
+            if devices.host == 0:
+                return self._run(config, console, label)
+            # Host 0 writes; the others go through the same motions where no one looks.
+            console.quiet = True
+            with tempfile.TemporaryDirectory(prefix="keras-h0h1-host-") as runs:
+                return self._run(dataclasses.replace(config, runs=runs), console, label)
+
+    def _run(self, config, console, label):
         if config.resume:
             folder = RunFolder(config.resume)
         else:

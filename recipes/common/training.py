@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keras_h0h1.callbacks import LearningRateLogger
+from recipes.common import distribute
 from recipes.common.environment import describe_environment
 from recipes.common.files import atomic, write_json
 from recipes.common.plots import Curves, plot_runs
@@ -108,6 +109,9 @@ def run_training(
     Returns:
         The summary, as in `summary.json`. A run stopped by `stop_after` has `"finished": False`.
     """
+    devices = distribute.current()
+    devices.prepare(model, config.batch_size, config.accumulate)
+    validation = devices.local(task.validation, config.batch_size)
     checkpoint = folder.latest_checkpoint()
     step = checkpoint[1] if checkpoint else 0
     folder.truncate(step)
@@ -121,7 +125,7 @@ def run_training(
 
     def evaluate(step: int, training_loss: float, progress: Progress) -> float:
         loss = model.evaluate(
-            *task.validation, batch_size=config.batch_size, verbose=0, return_dict=True
+            *validation, batch_size=config.batch_size // devices.parts, verbose=0, return_dict=True
         )["loss"]
         seconds = time.perf_counter() - start
         row = {
@@ -156,7 +160,7 @@ def run_training(
             stop = min(end, (step // config.eval_every + 1) * config.eval_every)
             first = len(watch.ended)
             fitted = model.fit(
-                task.batches(step * config.accumulate),
+                devices.feed(task.batches, step * config.accumulate, config.batch_size),
                 steps_per_epoch=(stop - step) * config.accumulate,
                 epochs=1,
                 shuffle=False,
