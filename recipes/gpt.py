@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from rich.console import Console
 
+from recipes.common import distribute
 from recipes.common.checkpoints import load_checkpoint
 from recipes.common.files import atomic
 from recipes.common.optimizers import build_adamw, jit_compile
@@ -25,6 +26,7 @@ from recipes.common.training import Task, run_training
 from recipes.text.batches import TokenBatches, validation_windows
 from recipes.text.documents import SEPARATOR
 from recipes.text.generation import generate
+from recipes.text.layout import LAYOUT
 from recipes.text.models import SIZES, build_language_model, parameter_count
 from recipes.text.tokens import TOKEN_SUFFIXES, Corpus, load_corpus
 from recipes.text.unigram import unigram_loss
@@ -132,7 +134,7 @@ def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
     console.print(
         f"Data: {corpus.source}\n"
         f"Model: {config.arch} {config.size}, {parameters:,} parameters, "
-        f"on {keras.backend.backend()}, {config.precision}\n"
+        f"on {keras.backend.backend()}, {config.precision}, {distribute.current()}\n"
         f"Run: {config.steps} updates of {config.batch_size * config.accumulate} x "
         f"{config.context} tokens ({config.epochs:.2f} epochs), schedule {config.schedule}"
         + (f" with C = {config.C:.3g}" if config.schedule == "h0h1" else "")
@@ -187,7 +189,7 @@ def sample(model: keras.Model, corpus: Corpus, config: GPTConfig) -> str:
     return rule.join(parts) + "\n"
 
 
-RECIPE = Recipe("gpt", GPTConfig, train, __doc__)
+RECIPE = Recipe("gpt", GPTConfig, train, __doc__, LAYOUT)
 
 if __name__ == "__main__":
     RECIPE.main()

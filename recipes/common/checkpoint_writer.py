@@ -7,6 +7,7 @@ import keras
 
 from recipes.common.checkpoint_folder import CheckpointFolder
 from recipes.common.checkpoints import Snapshot, take_snapshot, write_snapshot
+from recipes.common.distribute import current
 from recipes.common.files import StorageError
 
 
@@ -61,7 +62,11 @@ class CheckpointWriter:
             StorageError: If the checkpoint before this one could not be written.
         """
         self.wait()
+        # All hosts take part in the copy, where weights are cut over them; one writes.
         snapshot = take_snapshot(model, step, self.run)
+        if current().host:
+            self.last = step
+            return
         self._pending = self._pool.submit(self._write, snapshot, step)
 
     def _write(self, snapshot: Snapshot, step: int) -> None:

@@ -28,6 +28,7 @@ import keras
 import numpy as np
 
 import keras_h0h1  # noqa: F401 (makes its classes known to Keras)
+from recipes.common.distribute import on_host
 from recipes.common.files import atomic
 from recipes.common.generators import generator_states, set_generator_states
 
@@ -77,9 +78,7 @@ def take_snapshot(model: keras.Model, step: int = 0, run: dict[str, Any] | None 
         # Before the first update, where Keras leaves it for later.
         model.optimizer.build(model.trainable_variables)
     variables, generators = _variables(model), generator_states()
-    # A copy always: on a CPU `convert_to_numpy` may show the memory that the next update
-    # writes to.
-    arrays = [np.array(keras.ops.convert_to_numpy(v.value)) for v in variables]
+    arrays = [on_host(v.value) for v in variables]
     arrays += generators.values()
     header = {
         "format": _FORMAT,

@@ -3,6 +3,7 @@
 import keras
 
 import keras_h0h1
+from recipes.common.distribute import current
 from recipes.common.schedules import WarmupStableDecay
 from recipes.common.settings import Training
 
@@ -71,5 +72,18 @@ def build_sgd(config: Training, momentum: float, ema: float = 0.0) -> keras.opti
 
 
 def jit_compile(choice: str) -> bool:
-    """Keras' `jit_compile` for the option `--jit`."""
-    return keras.backend.backend() != "torch" if choice == "auto" else choice == "on"
+    """Keras' `jit_compile` for the option `--jit`.
+
+    Raises:
+        ValueError: If XLA is asked for under `tf.distribute`.
+    """
+    # XLA cannot compile a step that reads other devices' variables.
+    mirrored = current().strategy is not None and current().kind != "tpu"
+    if choice == "on" and mirrored:
+        raise ValueError(
+            "XLA cannot compile a training step under TensorFlow's MirroredStrategy; leave it "
+            "`auto`. Received: jit=on"
+        )
+    if choice == "auto":
+        return keras.backend.backend() != "torch" and not mirrored
+    return choice == "on"

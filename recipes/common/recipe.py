@@ -1,13 +1,17 @@
 """A recipe is a configuration and a function; this is what turns it into a program."""
 
 import dataclasses
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 from rich.console import Console
 
+from recipes.common.distribute import Layout, distribute, wait_for_hosts
 from recipes.common.options import build, parse
 from recipes.common.run_folder import RunFolder
 
@@ -30,6 +34,7 @@ class Recipe:
         compared: An option and those of its values that `recipes.compare` compares if the option
             is not given, such as `("model", ("resnet8", "vit-micro"))`; none by default.
         seeds: What `recipes.compare` takes by default.
+        layout: How `--distribute model` cuts the weights; see `recipes.common.distribute`.
     """
 
     name: str
@@ -38,11 +43,27 @@ class Recipe:
     description: str
     compared: tuple[str, tuple[str, ...]] | None = None
     seeds: tuple[int, ...] = (0,)
+    layout: Layout | None = None
 
     def run(
         self, config: Any, console: Console, label: str | None = None
     ) -> tuple[dict, RunFolder]:
         """Trains in a folder of its own, new or that of `config.resume`."""
+        with distribute(config.distribute, config.model_shards, self.layout) as devices:
+            if devices.host == 0:
+                wait_for_hosts("run folders")
+                return self._run(config, console, label)
+            # Host 0 writes; the others go through the same motions where no one looks.
+            console.quiet = True
+            with tempfile.TemporaryDirectory(prefix="keras-h0h1-host-") as runs:
+                config = dataclasses.replace(config, runs=runs)
+                if config.resume:
+                    resumed = shutil.copytree(config.resume, Path(runs) / "resumed")
+                    config = dataclasses.replace(config, resume=str(resumed))
+                wait_for_hosts("run folders")
+                return self._run(config, console, label)
+
+    def _run(self, config, console, label):
         if config.resume:
             folder = RunFolder(config.resume)
         else:

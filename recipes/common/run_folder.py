@@ -14,7 +14,8 @@ from recipes.common.files import atomic, discard_partials, write_json, writing
 from recipes.common.options import build
 
 # What a resumed run may be given anew; all else comes from its config.json.
-_NOT_THE_EXPERIMENT = {"resume", "stop_after", "runs", "name", "keep", "checkpoint_every"}
+_ANEW = {"keep", "checkpoint_every", "distribute", "model_shards"}
+_NOT_THE_EXPERIMENT = {"resume", "stop_after", "runs", "name", *_ANEW}
 
 
 @dataclasses.dataclass
@@ -117,7 +118,7 @@ class RunFolder:
                     f"run. Received: {name}={value!r}, the run has {getattr(stored, name)!r}"
                 )
         self._check_configuration(stored)
-        anew = {name: given[name] for name in ("keep", "checkpoint_every") if name in given}
+        anew = {name: given[name] for name in _ANEW if name in given}
         return dataclasses.replace(
             stored, resume=str(self.path), stop_after=given.get("stop_after"), **anew
         )

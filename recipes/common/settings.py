@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from keras_h0h1._validation import check_integer, check_number
+from recipes.common.distribute import KINDS
 from recipes.common.options import option
 
 SCHEDULES = ("none", "linear", "h0h1")
@@ -65,12 +66,20 @@ class Training:
         "XLA; auto is on for TensorFlow (twice as fast on a CPU) and JAX, off for PyTorch, whose"
         " compiler takes minutes to start",
     )
+    distribute: Literal[KINDS] = option(
+        "auto",
+        "data: each batch over all devices (JAX); model: the weights too (JAX); mirrored, tpu:"
+        " TensorFlow's strategies; auto: all accelerators of this machine, if several",
+    )
+    model_shards: int | None = option(
+        None, "model: devices that share one copy of the model [default: all]"
+    )
     runs: str = option("runs", "folder in which each run makes a folder of its own")
     name: str | None = option(None, "the run folder's name [default: recipe, schedule and time]")
     resume: str | None = option(
         None,
         "a run folder to go on with, from its newest valid checkpoint, with its own configuration;"
-        " --keep, --checkpoint-every and --stop-after may be given anew",
+        " --keep, --checkpoint-every, --stop-after, --distribute may be given anew",
     )
     stop_after: int | None = option(
         None, "stop after this many updates, with a checkpoint to --resume from"
@@ -79,7 +88,7 @@ class Training:
     def __post_init__(self):
         for name in (
             "steps", "batch_size", "accumulate", "eval_every", "stop_after",
-            "checkpoint_every", "keep",
+            "checkpoint_every", "keep", "model_shards",
         ):  # fmt: skip
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), low=1)

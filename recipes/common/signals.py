@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 
+from recipes.common.distribute import any_host
+
 
 class Stopped(SystemExit):
     """Ends the program after a signal, with status 128 + its number: 143, or 130 for Ctrl-C.
@@ -49,6 +51,13 @@ class StopSignals:
                     self._previous[number] = previous
                     signal.signal(number, self._note)
         return self
+
+    def agreed(self) -> bool:
+        """Whether any host has had a signal. All of them ask together, and all stop then."""
+        if any_host(self.received is not None):
+            self.received = self.received or signal.SIGTERM
+            return True
+        return False
 
     def _note(self, number: int, frame) -> None:
         self.received = signal.Signals(number)

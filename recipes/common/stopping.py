@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from recipes.common.checkpoint_writer import CheckpointWriter
+from recipes.common.distribute import current
 from recipes.common.signals import StopSignals
 
 
@@ -39,6 +40,8 @@ class Guard(keras.callbacks.Callback):
         self.stop = stop
         self.writer = writer
         self.problem: str | None = None
+        # Several hosts take part in every update, and agree on stopping between stretches only.
+        self.alone = current().hosts == 1
 
     def on_train_batch_end(self, batch, logs=None):
         if (batch + 1) % self.accumulate:
@@ -47,11 +50,11 @@ class Guard(keras.callbacks.Callback):
         # The optimizer passes over a loss that is not finite; Keras' own mean shows it.
         if not math.isfinite(logs["loss"]):
             self.problem = "the loss is not finite"
-        if self.problem or self.stop.received:
+        if self.problem or (self.stop.received and self.alone):
             self.network.stop_training = True
 
     def on_test_batch_end(self, batch, logs=None):
-        if self.stop.received:
+        if self.stop.received and self.alone:
             self.network.stop_evaluating = True
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keras_h0h1.callbacks import LearningRateLogger
+from recipes.common import distribute
 from recipes.common.averages import KeepWeights, averaged_weights
 from recipes.common.checkpoint_writer import CheckpointWriter
 from recipes.common.environment import describe_environment
@@ -190,6 +191,12 @@ def run_training(
         Stopped: After a signal, with the exit status for it.
         StorageError: If something could not be written.
     """
+    devices = distribute.current()
+    devices.prepare(model, config.batch_size, config.accumulate)
+    validation, evaluated_at_once = task.validation, task.evaluation_batch or config.batch_size
+    if devices.replicas > 1:
+        validation, evaluated_at_once = devices.evaluation(validation, evaluated_at_once)
+        validation = devices.local(validation, evaluated_at_once)
     step = _take_up(folder, config, console)
     evaluations, metrics = folder.read("evaluations.csv"), folder.read("metrics.csv")
     evaluated = int(evaluations[-1]["step"]) if evaluations else -1
@@ -212,8 +219,8 @@ def run_training(
         """The validation loss, noted and printed; nothing of it if a signal came meanwhile."""
         with averaged_weights(model):
             values = model.evaluate(
-                *task.validation,
-                batch_size=task.evaluation_batch or config.batch_size,
+                *validation,
+                batch_size=evaluated_at_once // devices.parts,
                 verbose=0,
                 return_dict=True,
                 callbacks=[guard],
@@ -263,13 +270,13 @@ def run_training(
         if not evaluations or (due and evaluated < step):
             evaluate(step, means(pending), progress)
             pending = []
-        while step < end and not problem and not stop.received:
+        while step < end and not problem and not stop.agreed():
             # To the next turn of either; a resumed run falls back into the same rhythm.
             turns = (config.eval_every, checkpoint_every)
             to = min(end, *((step // turn + 1) * turn for turn in turns))
             first = len(watch.ended)
             model.fit(
-                task.batches(step * config.accumulate),
+                devices.feed(task.batches, step * config.accumulate, config.batch_size),
                 steps_per_epoch=(to - step) * config.accumulate,
                 epochs=1,
                 shuffle=False,
@@ -294,11 +301,12 @@ def run_training(
                 board.write({f"training/{name}": row[name] for name in names}, row["step"])
             step += len(rows)
             pending += rows
+            stopping = stop.agreed()
             problem = guard.problem
             weight = None if problem else non_finite_weight(model)
             if weight:
                 problem = f"{weight} is not finite"
-            if problem or (not stop.received and (step == end or not step % config.eval_every)):
+            if problem or (not stopping and (step == end or not step % config.eval_every)):
                 validation_loss = evaluate(step, {} if problem else means(pending), progress)
                 pending = []
                 if validation_loss is not None and not math.isfinite(validation_loss):
@@ -306,7 +314,7 @@ def run_training(
             if not problem and (step == end or not step % checkpoint_every):
                 steady.restore()
                 writer.save(model, step)
-        if stop.received and not problem:
+        if not problem and stop.agreed():
             steady.restore()
             _leave(model, step, config, folder, writer, stop, progress)
     board.close()
@@ -324,7 +332,7 @@ def run_training(
         )
     if summary["finished"] and not diverged:
         with atomic(folder.path / "model.keras") as partial, averaged_weights(model):
-            model.save(partial)
+            distribute.whole(model).save(partial)
     write_json(folder.path / "summary.json", summary)
     plot_runs(
         {config.schedule: Curves.read(folder)}, folder.path / "plot.png", baselines=task.baselines
