@@ -27,7 +27,7 @@ from pathlib import Path
 import psutil
 import tokenizers
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import write_result
 from recipes.text.documents import standard_library
 from recipes.text.tokenizer import train_tokenizer
 

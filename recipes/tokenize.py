@@ -78,6 +78,11 @@ class Tokenize:
         for name in ("shard_tokens", "train_megabytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be >= 1. Received: {name}={getattr(self, name)}")
+        if self.tokenizer == "train" and self.wanted_vocabulary < 257:
+            raise ValueError(
+                "`vocabulary` must be >= 257: 256 bytes and the separator. "
+                f"Received: vocabulary={self.vocabulary}"
+            )
         if not 0 < self.validation_share < 1:
             raise ValueError(
                 "`validation_share` must lie between 0 and 1. "
@@ -212,8 +217,10 @@ def run(config: Tokenize, console: Console) -> dict:
     except OSError as error:
         raise _folder_error(error, config) from error
     # The lock ends with the process too, however that ends.
-    with lock:
+    try:
         return _run_locked(config, out, console)
+    finally:
+        lock.release()
 
 
 def _run_locked(config: Tokenize, out: Path, console: Console) -> dict:

@@ -1,7 +1,6 @@
 """Writing token shards: in parallel, in bounded memory, to be killed and gone on with."""
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -163,10 +162,14 @@ def check_same(folder: Path, index: dict, wanted: dict) -> None:
     Raises:
         ValueError: If the data or a setting is another.
     """
-    for name in ("inputs", "tokenizer", "separator", "vocabulary_size"):
+    for name, words in (
+        ("tokenizer", "tokenizer is not the one"),
+        ("separator", "separator is not the one"),
+        ("inputs", "inputs are not those"),
+    ):
         if index[name] != wanted[name]:
             raise ValueError(
-                f"The folder was begun with another {name}; choose another folder, or give the "
+                f"The {words} that the folder was begun with; choose another folder, or give the "
                 f"same. Received: out={folder}, {name}={_short(wanted[name])}, the folder has "
                 f"{_short(index[name])}"
             )
@@ -178,9 +181,10 @@ def check_same(folder: Path, index: dict, wanted: dict) -> None:
             )
 
 
-def _short(value) -> str:
-    text = f"{len(value)} files" if isinstance(value, list) else str(value)
-    return text if len(text) < 100 else text[:97] + "..."
+def _short(value: dict | list) -> str:
+    if isinstance(value, list):
+        return f"{len(value)} files of {sum(i['bytes'] or 0 for i in value)} bytes"
+    return str(value.get("token") or value["sha256"][:12])
 
 
 def pieces(inputs: Sequence[Input], start: Sequence[int], share: float) -> Iterator[Piece]:

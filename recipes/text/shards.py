@@ -4,7 +4,7 @@ A folder of shards, written by `python -m recipes.tokenize`, holds
 
 | file | content |
 |---|---|
-| `index.json` | format, vocabulary, settings, inputs; of each shard the tokens, documents, SHA-256 |
+| `index.json` | format, vocabulary, settings, inputs; each shard's tokens, documents, SHA-256 |
 | `tokenizer.json` | the tokenizer, a `tokenizers` file |
 | `training-00000.u16`, ... | ids, plain little-endian uint16, or uint32 in `.u32` |
 | `validation-00000.u16`, ... | those of the held-out documents |

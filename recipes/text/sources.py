@@ -7,6 +7,7 @@ of JSONL, a megabyte of a text file.
 import codecs
 import dataclasses
 import gzip
+import importlib
 import io
 import json
 import os
@@ -232,7 +233,8 @@ def _jsonl_records(source: Input) -> Iterator[tuple[str, float]]:
     with source.path.open("rb") as raw:
         number = 0
         try:
-            for number, line in enumerate(_decompressed(raw, source.path), 1):
+            for line in _decompressed(raw, source.path):
+                number += 1
                 if not line.strip():
                     continue
                 record = json.loads(line)
@@ -264,11 +266,10 @@ def _decompressed(raw: io.BufferedReader, path: Path) -> Iterable[bytes]:
 
 def _parquet_records(source: Input) -> Iterator[tuple[str, float]]:
     pyarrow = _require("pyarrow", str(source.path))
-    import pyarrow.parquet
-
+    parquet = _require("pyarrow.parquet", str(source.path))
     try:
         # Pages of a row group are read as they are needed, not the whole group at once.
-        file = pyarrow.parquet.ParquetFile(source.path, buffer_size=_BLOCK, pre_buffer=False)
+        file = parquet.ParquetFile(source.path, buffer_size=_BLOCK, pre_buffer=False)
         if source.column not in file.schema_arrow.names:
             _text_of(dict.fromkeys(file.schema_arrow.names), source.column, f"data={source.path}")
         rows = 0
@@ -311,8 +312,8 @@ def _streams(name: str, column: str) -> list[Input]:
     # Whatever the package raises: no network, no such repository, no such configuration.
     except Exception as error:
         raise ValueError(
-            "The stream could not be opened; it is hf:REPOSITORY[:CONFIGURATION[:SPLIT]], and needs "
-            f"a network ({_first_line(error)}). Received: data={name}"
+            "The stream could not be opened; expected hf:REPOSITORY[:CONFIGURATION[:SPLIT]], and a "
+            f"network ({_first_line(error)}). Received: data={name}"
         ) from error
     return [
         Input(f"{name}#{i}", None, None, column, stream.shard(num_shards=count, index=i))
@@ -322,7 +323,7 @@ def _streams(name: str, column: str) -> list[Input]:
 
 def _require(package: str, data: str):
     try:
-        return __import__(package)
+        return importlib.import_module(package)
     except ImportError as error:
         raise ImportError(
             f"Reading this needs the package {package}: pip install 'keras-h0h1[data]'. "
