@@ -69,10 +69,20 @@ def content(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".lock"}
 
 
+# So small that both workers are busy for most of the time.
+_IN_SMALL_TASKS = """
+from recipes import tokenize
+from recipes.text import sharding
+
+sharding._TASK = 3000
+tokenize.main()
+"""
+
+
 def start(arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "recipes.tokenize", *arguments],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", _IN_SMALL_TASKS, *arguments],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
 
@@ -208,11 +218,15 @@ def test_text_without_a_place_to_cut_is_cut_anyway(tmp_path):
     assert [len(part.text) for part in parts] == [64] * 15 + [40]
 
 
-def test_a_separator_across_two_blocks_is_found(tmp_path, monkeypatch):
+@pytest.mark.parametrize("limit", [16, 17, 23, 2**20])
+def test_a_separator_across_two_blocks_is_found(tmp_path, monkeypatch, limit):
+    """Nor is it cut in two where the text has no white space to cut at."""
     monkeypatch.setattr(sources, "_BLOCK", 16)
-    texts = [f"document {'x ' * (i % 9)}{i}" for i in range(60)]
+    texts = ["x" * (1 + i % 41) for i in range(200)]
     (tmp_path / "a.txt").write_text(SEPARATOR.join(texts))
-    assert texts_of([tmp_path / "a.txt"]) == texts
+    (source,) = list_inputs([str(tmp_path / "a.txt")])
+    found = "".join(part.text + "|" * part.last for part in source.parts(limit))
+    assert found.split("|")[:-1] == texts
 
 
 # --- shards ----------------------------------------------------------------------------------
@@ -342,7 +356,7 @@ def test_broken_off_anywhere_it_goes_on_to_the_same_bytes(
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path, tokenizer_file):
     """SIGKILL of the program while two workers are busy, several times."""
     (tmp_path / "texts").mkdir()
-    for i, text in enumerate(library()[:12]):
+    for i, text in enumerate(library()[:40]):
         (tmp_path / "texts" / f"{i:03}.py").write_text(text, newline="")
     others = {"workers": 2, "shard_tokens": 8_000}
     tokenize.main(options(tmp_path / "texts", tmp_path / "whole", tokenizer_file, **others))
@@ -364,9 +378,12 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path, tokenizer_f
         time.sleep(rng.uniform(0, 0.2))
         kills += process.poll() is None
         process.kill()
-        process.communicate()
+        process.wait()
         # The workers see it and leave.
-        assert not psutil.wait_procs(workers, timeout=20)[1]
+        left = psutil.wait_procs(workers, timeout=20)[1]
+        for worker in left:
+            worker.kill()
+        assert not left
     tokenize.main(arguments)
     assert kills >= 1
     assert content(tmp_path / "parts") == content(tmp_path / "whole")
