@@ -28,7 +28,8 @@ from recipes.text.documents import SEPARATOR
 from recipes.text.generation import generate
 from recipes.text.layout import LAYOUT
 from recipes.text.models import SIZES, build_language_model, parameter_count
-from recipes.text.tokens import TOKEN_SUFFIXES, Corpus, load_corpus
+from recipes.text.sources import STREAM
+from recipes.text.tokens import Corpus, brings_vocabulary, load_corpus
 from recipes.text.unigram import unigram_loss
 
 # What a size means besides the model's shape. The papers: batch 256 x 1024 tokens, 1.2 billion
@@ -62,7 +63,8 @@ class GPTConfig(Training):
     dropout: float = option(0.0, "rate of dropout; 0 because text is seen about once")
     data: tuple[str, ...] = option(
         (),
-        "text files, folders, or one token file (.bin, .u16, .u32, .npy), separated by commas"
+        "text files, folders, separated by commas; or one token file (.bin, .u16, .u32, .npy), or"
+        " one folder that recipes.tokenize wrote"
         " [default: the Python standard library's source]",
     )
     token_dtype: Literal["uint16", "uint32"] = option("uint16", "of a .bin token file")
@@ -89,16 +91,19 @@ def resolve(config: GPTConfig) -> tuple[GPTConfig, Corpus]:
     defaults = DEFAULTS[config.size]
     vocabulary = config.vocabulary or defaults["vocabulary"]
     # Absolute, so that a resumed run finds its data from any folder.
-    data = tuple(str(Path(path).expanduser().resolve()) for path in config.data)
+    data = tuple(
+        path if path.startswith(STREAM) else str(Path(path).expanduser().resolve())
+        for path in config.data
+    )
     corpus = load_corpus(
         data, vocabulary, config.validation_share, config.cache, config.token_dtype
     )
-    if config.vocabulary is None and len(data) == 1 and data[0].endswith(TOKEN_SUFFIXES):
+    if config.vocabulary is None and brings_vocabulary(data):
         vocabulary = max(vocabulary, corpus.vocabulary_size)
     if corpus.vocabulary_size > vocabulary:
         raise ValueError(
             f"The data has {corpus.vocabulary_size} different tokens, more than the model. "
-            f"Received: vocabulary={vocabulary}"
+            f"Received: vocabulary={vocabulary}, data={','.join(data)}"
         )
     context = config.context or defaults["context"]
     config = dataclasses.replace(config, vocabulary=vocabulary, context=context, data=data)

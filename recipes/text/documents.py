@@ -38,14 +38,18 @@ class Documents:
             return _split_one(self.texts[0], validation_share)
         training, held_out = [], []
         for text in self.texts:
-            digest = hashlib.sha256(text.encode("utf-8")).digest()
-            share = int.from_bytes(digest[:8], "big") / 2**64
-            (held_out if share < validation_share else training).append(text)
+            (held_out if is_held_out(text, validation_share) else training).append(text)
         if not held_out or not training:
             # A handful of documents may all fall on one side.
             texts = training or held_out
             training, held_out = texts[:-1], texts[-1:]
         return training, held_out
+
+
+def is_held_out(text: str, share: float) -> bool:
+    """Whether this text belongs to the held-out `share` of all texts; its content decides."""
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < share
 
 
 def _split_one(text: str, share: float) -> tuple[list[str], list[str]]:
@@ -59,12 +63,21 @@ def _split_one(text: str, share: float) -> tuple[list[str], list[str]]:
 
 def standard_library() -> Documents:
     """The Python files of the standard library: real code and prose, on every machine."""
-    root = Path(sysconfig.get_path("stdlib"))
-    paths = _files(root, "*.py", _LEFT_OUT_OF_STDLIB)
     return _read(
-        [(root, path) for path in paths],
+        standard_library_files()[1],
         f"standard library of Python {platform.python_version()}, without tests and encodings",
     )
+
+
+def standard_library_files() -> tuple[Path, list[Path]]:
+    """The folder of the standard library, and its files without tests and encodings."""
+    root = Path(sysconfig.get_path("stdlib"))
+    return root, _files(root, "*.py", _LEFT_OUT_OF_STDLIB)
+
+
+def find_files(folder: Path) -> list[Path]:
+    """All files in a folder and below, in a fixed order, without tests and hidden ones."""
+    return _files(folder, "*", _LEFT_OUT)
 
 
 def read_paths(paths: Sequence[str]) -> Documents:
@@ -81,10 +94,7 @@ def read_paths(paths: Sequence[str]) -> Documents:
         path = Path(name).expanduser()
         if not path.exists():
             raise FileNotFoundError(f"No such file or folder. Received: data={name}")
-        if path.is_dir():
-            files += [(path, file) for file in _files(path, "*", _LEFT_OUT)]
-        else:
-            files.append((path.parent, path))
+        files += find_files(path) if path.is_dir() else [path]
     return _read(files, ", ".join(paths))
 
 
@@ -98,9 +108,9 @@ def _files(root: Path, pattern: str, left_out: set[str]) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 
 
-def _read(files: Sequence[tuple[Path, Path]], source: str) -> Documents:
+def _read(files: Sequence[Path], source: str) -> Documents:
     texts, skipped = [], 0
-    for _, path in files:
+    for path in files:
         try:
             text = path.read_bytes().decode("utf-8")
         except (UnicodeDecodeError, OSError):

@@ -9,6 +9,8 @@ import numpy as np
 import tokenizers
 
 from recipes.text.documents import read_paths, standard_library
+from recipes.text.shards import ShardedTokens, is_shard_folder, open_shards
+from recipes.text.sources import STREAM, is_structured
 from recipes.text.tokenizer import encode, train_tokenizer
 
 TOKEN_SUFFIXES = (".bin", ".npy", ".u16", ".u32")
@@ -19,15 +21,16 @@ class Corpus:
     """Tokens to train on and tokens held out.
 
     Args:
-        training: Token ids, shape `(n,)`, `uint16` or `uint32`, may be memory-mapped.
+        training: Token ids, shape `(n,)`, `uint16` or `uint32`, may be memory-mapped, and in
+            shards: its slices are arrays.
         validation: Token ids of the held-out documents, shape `(m,)`.
         vocabulary_size: One more than the largest id that may occur.
         tokenizer: What turns ids into text, or `None` for a bare token file.
         source: Which data and how much, for the log.
     """
 
-    training: np.ndarray
-    validation: np.ndarray
+    training: np.ndarray | ShardedTokens
+    validation: np.ndarray | ShardedTokens
     vocabulary_size: int
     tokenizer: tokenizers.Tokenizer | None
     source: str
@@ -40,15 +43,33 @@ def load_corpus(
     cache: str | None = None,
     token_dtype: str = "uint16",
 ) -> Corpus:
-    """Tokens of the standard library (`data` empty), of text files and folders, or a token file.
+    """Tokens of the standard library (`data` empty), of text, of a token file or of shards.
 
     Args:
-        data: Paths. A single path that ends in .bin, .u16, .u32 or .npy is a token file.
-        vocabulary_size: Of the tokenizer to train; a token file brings its own.
-        validation_share: Share of the documents held out.
+        data: Paths. A single path that ends in .bin, .u16, .u32 or .npy is a token file; a single
+            folder that `python -m recipes.tokenize` wrote is one of shards.
+        vocabulary_size: Of the tokenizer to train; token files and shards bring their own.
+        validation_share: Share of the documents held out; shards bring their own.
         cache: Folder for tokenizers and tokens, or `None` for the user's cache folder.
         token_dtype: `"uint16"` or `"uint32"`, of a `.bin` file.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is not what it should be, or has to be tokenised first.
     """
+    for name in data:
+        if name.startswith(STREAM) or is_structured(Path(name)):
+            raise ValueError(
+                "Streams, parquet and JSON lines are tokenised first: python -m recipes.tokenize "
+                f"--data {name} --out shards, then --data shards. Received: data={name}"
+            )
+        if len(data) > 1 and is_shard_folder(name):
+            raise ValueError(
+                "A folder of shards is read alone; tokenise all the texts into one. "
+                f"Received: data={','.join(data)}"
+            )
+    if len(data) == 1 and is_shard_folder(data[0]):
+        return _load_shards(Path(data[0]), cache)
     if len(data) == 1 and Path(data[0]).suffix in TOKEN_SUFFIXES:
         return _load_token_file(Path(data[0]).expanduser(), validation_share, token_dtype)
     documents = read_paths(data) if data else standard_library()
@@ -62,6 +83,25 @@ def load_corpus(
         tokenizer,
         f"{documents.source}; {len(training):,} tokens to train on, {len(validation):,} held out "
         f"({len(held_out)} documents)",
+    )
+
+
+def brings_vocabulary(data: Sequence[str]) -> bool:
+    """Whether the data is tokenised already, so that its vocabulary is given."""
+    return len(data) == 1 and (data[0].endswith(TOKEN_SUFFIXES) or is_shard_folder(data[0]))
+
+
+def _load_shards(folder: Path, cache: str | None) -> Corpus:
+    index, tokens, tokenizer = open_shards(folder, cache)
+    training, held_out = index["training"], index["validation"]
+    return Corpus(
+        tokens["training"],
+        tokens["validation"],
+        index["vocabulary_size"],
+        tokenizer,
+        f"token shards {folder} ({index['dtype']}, {len(training['shards'])} files); "
+        f"{training['tokens']:,} tokens to train on, {held_out['tokens']:,} held out "
+        f"({held_out['documents']} documents)",
     )
 
 
