@@ -12,6 +12,7 @@ a folder with a run folder for each, `comparison.png`, `comparison.md` and `.csv
 import dataclasses
 import importlib
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ import numpy as np
 from rich.console import Console
 
 from keras_h0h1._validation import check_choice, check_integer
+from recipes.common.distribute import several_hosts
 from recipes.common.environment import describe_environment
 from recipes.common.files import write_json
 from recipes.common.options import build, option, parse
@@ -179,6 +181,12 @@ def average(curves: Sequence[Curves]) -> Curves:
 
 def compare(recipe: Recipe, comparison: Comparison, options: dict, console: Console) -> list[dict]:
     """Runs everything, one after the other, and returns the rows of the table."""
+    if several_hosts():
+        raise ValueError(
+            "A comparison runs on one host; on several, train each schedule by "
+            f"`python -m recipes.{recipe.name}`. Received: KERAS_DISTRIBUTION_NUM_PROCESSES="
+            + os.environ["KERAS_DISTRIBUTION_NUM_PROCESSES"]
+        )
     config = build(recipe.config, options)
     seeds = recipe.seeds if comparison.seeds is None else comparison.seeds
     option_name, cases = recipe.compared or (None, ())

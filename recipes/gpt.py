@@ -194,7 +194,7 @@ def sample(model: keras.Model, corpus: Corpus, config: GPTConfig) -> str:
     return rule.join(parts) + "\n"
 
 
-RECIPE = Recipe("gpt", GPTConfig, train, __doc__, LAYOUT)
+RECIPE = Recipe("gpt", GPTConfig, train, __doc__, layout=LAYOUT)
 
 if __name__ == "__main__":
     RECIPE.main()

@@ -193,7 +193,8 @@ def any_host(flag: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
-def _several_hosts() -> bool:
+def several_hosts() -> bool:
+    """Whether Keras' environment variables name other processes to train with."""
     return "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ
 
 
@@ -201,7 +202,7 @@ def _initialize_hosts() -> None:
     """Joins the other processes that Keras' environment variables name, once."""
     import jax
 
-    if not _several_hosts() or jax.distributed.is_initialized():
+    if not several_hosts() or jax.distributed.is_initialized():
         return
     keras.distribution.initialize()
 
@@ -225,7 +226,7 @@ def _resolve(kind: str) -> str:
         import jax
 
         several = jax.device_count() > 1 and jax.default_backend() != "cpu"
-        return "data" if several or _several_hosts() else "none"
+        return "data" if several or several_hosts() else "none"
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -336,13 +337,13 @@ def distribute(
         )
     if keras.backend.backend() == "jax":
         _initialize_hosts()
-    elif _several_hosts():
+    elif several_hosts():
         raise ValueError(
             "Several hosts need KERAS_BACKEND=jax. Received: KERAS_DISTRIBUTION_NUM_PROCESSES="
             + os.environ["KERAS_DISTRIBUTION_NUM_PROCESSES"]
         )
     kind = _resolve(kind)
-    if kind == "none" and _several_hosts():
+    if kind == "none" and several_hosts():
         raise ValueError(
             "Several processes would train the same model each on its own; use `data` or `model`. "
             "Received: distribute=none, KERAS_DISTRIBUTION_NUM_PROCESSES="
