@@ -141,7 +141,9 @@ def parse(
             names.append(flag(field.name))
             convert, word = _converter(hints[field.name])
             default = "" if field.default in (None, ()) else f" [default: {_text(field.default)}]"
-            extra = {"nargs": "?", "const": True} if hints[field.name] is bool else {}
+            # `--flip` alone means true.
+            alone = hints[field.name] in (bool, bool | None)
+            extra = {"nargs": "?", "const": True} if alone else {}
             group.add_argument(
                 flag(field.name),
                 dest=field.name,
