@@ -17,7 +17,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[tensorflow,jax,recipes,test]"
+	$(BIN)/python -m pip install --quiet -e ".[tensorflow,jax,recipes,data,cv,test]"
 	touch $@
 
 # The third backend is optional, for it is large. Before `test`, which then covers it.

@@ -149,8 +149,9 @@ def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
         highlight=False,
         soft_wrap=True,
     )
+    devices = distribute.current()
     task = Task(
-        batches=batches.starting_at,
+        batches=lambda start: batches.starting_at(start, devices.part, devices.parts),
         validation=validation,
         unit="tokens",
         units_per_update=config.batch_size * config.accumulate * config.context,

@@ -101,6 +101,10 @@ class Devices:
         rows = np.concatenate([np.split(batch, self.parts)[self.part] for batch in batches])
         return tuple(array[rows] for array in arrays)
 
+    def share(self, batches: Iterator, batch_size: int) -> Iterator:
+        """This host's rows of each batch."""
+        return batches if self.parts == 1 else (self.local(b, batch_size) for b in batches)
+
     def evaluation(
         self, arrays: tuple[np.ndarray, ...], batch_size: int
     ) -> tuple[tuple[np.ndarray, ...], int]:
@@ -121,13 +125,10 @@ class Devices:
         batch_size = max(1, round(batch_size / self.replicas)) * self.replicas
         return tuple(a[:examples] for a in arrays), min(batch_size, examples)
 
-    def feed(self, batches: Batches, start: int, batch_size: int) -> Any:
-        """What `fit` reads: this host's part of batches `start`, `start + 1`, ..."""
+    def feed(self, batches: Batches, start: int) -> Any:
+        """What `fit` reads: batches `start`, `start + 1`, ..."""
         if self.strategy is None:
-            iterator = batches(start)
-            if self.parts == 1:
-                return iterator
-            return (self.local(batch, batch_size) for batch in iterator)
+            return batches(start)
         import tensorflow as tf
 
         # Under a strategy Keras looks at a batch first and then begins again, by which a Python

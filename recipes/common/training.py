@@ -35,7 +35,8 @@ class Task:
 
     Args:
         batches: From a number of micro-batches to an endless iterator of `(x, y)` that starts
-            after so many; a pure function, so that a resumed run sees the same data.
+            after so many; a pure function, so that a resumed run sees the same data. Of several
+            hosts each has its own part of every batch: see `Devices.local`.
         validation: Held-out `(x, y)`, all of them used. A number that `evaluation_batch` does not
             divide costs one more compilation.
         unit: What the speed is counted in: `"tokens"`, `"images"`.
@@ -276,7 +277,7 @@ def run_training(
             to = min(end, *((step // turn + 1) * turn for turn in turns))
             first = len(watch.ended)
             model.fit(
-                devices.feed(task.batches, step * config.accumulate, config.batch_size),
+                devices.feed(task.batches, step * config.accumulate),
                 steps_per_epoch=(to - step) * config.accumulate,
                 epochs=1,
                 shuffle=False,

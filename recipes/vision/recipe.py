@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from rich.console import Console
 
+from recipes.common import distribute
 from recipes.common.checkpoints import load_checkpoint
 from recipes.common.optimizers import build_adamw, build_sgd, jit_compile
 from recipes.common.recipe import Recipe
@@ -92,7 +93,8 @@ def train(config: VisionConfig, folder: RunFolder, console: Console) -> dict:
         f"Data: {data.source}; training images augmented by {config.augmentation.description}\n"
         f"Model: {config.library} {config.model}"
         + (f" with patches of {config.patch}" if config.patch else "")
-        + f", {parameters:,} parameters, on {keras.backend.backend()}, {config.precision}\n"
+        + f", {parameters:,} parameters, on {keras.backend.backend()}, {config.precision}, "
+        f"{distribute.current()}\n"
         f"Run: {config.steps} updates of {config.batch_size * config.accumulate} images "
         f"({config.epochs:.2f} epochs{', --quick' if config.quick else ''}), {config.optimizer}, "
         f"schedule {config.schedule}"
@@ -107,7 +109,9 @@ def train(config: VisionConfig, folder: RunFolder, console: Console) -> dict:
         soft_wrap=True,
     )
     task = Task(
-        batches=batches.starting_at,
+        batches=lambda start: distribute.current().share(
+            batches.starting_at(start), config.batch_size
+        ),
         validation=validation,
         unit="images",
         units_per_update=config.batch_size * config.accumulate,
