@@ -30,6 +30,8 @@ class Recipe:
             configuration, writes it to the folder, and calls `run_training`.
         description: Printed above the options by `--help`.
         layout: How `--distribute model` cuts the weights; see `recipes.common.distribute`.
+        preview: What `--dry-run` does instead of `train`, from a configuration and a console; for
+            a recipe that has this option.
     """
 
     name: str
@@ -37,11 +39,12 @@ class Recipe:
     train: Callable[[Any, RunFolder, Console], dict]
     description: str
     layout: Layout | None = None
+    preview: Callable[[Any, Console], dict] | None = None
 
     def run(
         self, config: Any, console: Console, label: str | None = None
-    ) -> tuple[dict, RunFolder]:
-        """Trains in a folder of its own, new or that of `config.resume`."""
+    ) -> tuple[dict, RunFolder | None]:
+        """Trains in a folder of its own, new or that of `config.resume`; none for a dry run."""
         with distribute(config.distribute, config.model_shards, self.layout) as devices:
             if devices.host == 0:
                 return self._run(config, console, label)
@@ -51,6 +54,9 @@ class Recipe:
                 return self._run(dataclasses.replace(config, runs=runs), console, label)
 
     def _run(self, config, console, label):
+        if getattr(config, "dry_run", False):
+            keras.config.set_dtype_policy(config.precision)
+            return self.preview(config, console), None
         if config.resume:
             folder = RunFolder(config.resume)
         else:
@@ -77,7 +83,8 @@ class Recipe:
             except KeyboardInterrupt:
                 console.print("Stopped. If an evaluation was reached, `--resume` goes on there.")
                 sys.exit(130)
-        console.print(f"Everything is in {folder.path}", highlight=False, soft_wrap=True)
+        if folder:
+            console.print(f"Everything is in {folder.path}", highlight=False, soft_wrap=True)
         return summary
 
 

@@ -34,6 +34,7 @@ class Task:
         units_per_update: How many of them one update takes.
         baselines: Validation losses to beat, by name, such as that of the unigram model.
         source: Which data, for `summary.json`.
+        exported: From the model that is trained to the one that is saved at the end.
     """
 
     batches: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]
@@ -42,6 +43,7 @@ class Task:
     units_per_update: int
     baselines: dict[str, float]
     source: str
+    exported: Callable[[keras.Model], keras.Model] = lambda model: model
 
 
 class _Watch(keras.callbacks.Callback):
@@ -206,7 +208,7 @@ def run_training(
         )
     if summary["finished"] and not diverged:
         with atomic(folder.path / "model.keras") as partial:
-            model.save(partial)
+            task.exported(model).save(partial)
     write_json(folder.path / "summary.json", summary)
     plot_runs(
         {config.schedule: Curves.read(folder)}, folder.path / "plot.png", baselines=task.baselines
