@@ -85,10 +85,14 @@ def compile_step(model: keras.Model, batch_size: int, context: int) -> Counts:
 
         model.optimizer.build(model.trainable_variables)
         tokens = tf.TensorSpec((batch_size, context), "int32")
-        step = tf.function(model.train_step, jit_compile=model.jit_compile)
+
+        @tf.function(jit_compile=model.jit_compile)
+        def step(inputs, targets):
+            return model.train_step((inputs, targets))
+
         if model.jit_compile:
             # The text is large and of no use, but making it compiles the step.
-            step.experimental_get_compiler_ir((tokens, tokens))(stage="optimized_hlo")
+            step.experimental_get_compiler_ir(tokens, tokens)(stage="optimized_hlo")
         else:
-            step.get_concrete_function((tokens, tokens))
+            step.get_concrete_function(tokens, tokens)
     return Counts()

@@ -140,14 +140,12 @@ class BlockedTraining(keras.Model):
         super().__init__(**kwargs)
         self.language_model = language_model
         self.positions = positions
+        # All weights are the language model's, which is built.
+        self.built = True
 
     @property
     def _layer(self) -> keras.layers.Layer:
         return self.language_model.get_layer("next_token")
-
-    def build(self, input_shape):
-        # All weights are the language model's, which is built.
-        self.built = True
 
     def call(self, token_ids):
         return self._layer.hidden_states(token_ids)

@@ -72,6 +72,8 @@ class NextToken(keras.layers.Layer):
 
     def hidden_states(self, token_ids):
         """What the head is multiplied with, shape `(batch, time, width)`."""
+        # Where nothing is compiled, JAX may hand NumPy arrays over; Keras does not mix the two.
+        token_ids = keras.ops.convert_to_tensor(token_ids)
         inputs = {"token_ids": token_ids, "padding_mask": keras.ops.ones_like(token_ids)}
         return self.backbone(inputs)
 
