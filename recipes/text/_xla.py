@@ -33,6 +33,13 @@ def deferred(build: Callable[[], keras.Model]) -> keras.Model:
         return build()
 
 
+def cpu_only() -> bool:
+    """Whether JAX compiles for a CPU."""
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
 def _lower_jax(model, batch_size, context):
     import jax
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from recipes.common import distribute
 from recipes.common.optimizers import build_adamw, jit_compile
 from recipes.common.tables import print_table
-from recipes.text._xla import compile_step, count_flops, deferred
+from recipes.text._xla import compile_step, count_flops, cpu_only, deferred
 from recipes.text.cost import HARDWARE, tokens_per_second, training_flops, training_memory
 from recipes.text.losses import BlockedTraining
 from recipes.text.models import SIZES, parameter_count
@@ -108,6 +108,13 @@ def dry_run(config, console: Console) -> dict:
         highlight=False,
         soft_wrap=True,
     )
+    if counts and counts.temporary_bytes and rematerialised and cpu_only():
+        console.print(
+            "XLA for CPUs merges what is recomputed with what was computed first, so its memory "
+            "during a step is that without --remat; on GPU and TPU it keeps the two apart.",
+            highlight=False,
+            soft_wrap=True,
+        )
     # Weights without values would be given some by whatever Keras does next.
     del model
     keras.utils.clear_session()
