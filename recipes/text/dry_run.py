@@ -96,7 +96,7 @@ def dry_run(config, console: Console) -> dict:
     elif keras.backend.backend() == "torch":
         said = "Built; PyTorch runs the step without compiling it"
     else:
-        said = f"Built and compiled the step of {local} x {config.context} tokens"
+        said = f"Built and compiled the step of {local} x {config.context} tokens for this machine"
     console.print(
         f"{said}, in {seconds:.0f} s, with {_peak_memory() / 1e9:.1f} GB of this machine's memory."
         + (
@@ -153,9 +153,8 @@ def _print_model(config, devices, parameters, flops, memory, counts, counted, co
         ("    logits and their gradient", _gigabytes(memory.logits), "-"),
     ]
     backend = keras.backend.backend()
-    by = "XLA's" if backend != "torch" else "Keras'"
     print_table(
-        [dict(zip(("", "closed form", f"{by} own"), row, strict=True)) for row in rows],
+        [dict(zip(("", "closed form", "as built here"), row, strict=True)) for row in rows],
         console,
         title=f"{config.arch} {config.size}, {config.precision}, {backend}, {devices}; micro-batch "
         f"{config.batch_size} x {config.context}, {config.accumulate} of them an update",

@@ -14,6 +14,7 @@ from recipes.text.scale import (
     choose_attention,
     compile_for_training,
     flash_available,
+    rematerialise,
 )
 
 SMALL = models.Size(2, 64, 4, 96)
@@ -53,8 +54,6 @@ def test_flops_are_those_of_xla(arch):
     def counted(remat, blocked):
         model = deferred(lambda: models.build_language_model(arch, size, vocabulary, context))
         if remat:
-            from recipes.text.scale import rematerialise
-
             rematerialise(model)
         if blocked:
             # As one block: XLA counts the body of a loop once.
@@ -126,8 +125,10 @@ def test_the_benchmark_needs_an_accelerator_or_leave(text_folder, tmp_path, monk
         return  # XLA takes minutes there
     monkeypatch.setitem(models.SIZES, "demo", SMALL)
     result = paper_sizes.main(
-        ["--allow-cpu", "--size=demo", "--steps=3", "--batch-size=8", "--context=8"]
-        + ["--vocabulary=300", f"--data={text_folder}"]
+        [
+            *("--allow-cpu", "--size=demo", "--steps=3", "--batch-size=8", "--context=8"),
+            *("--vocabulary=300", f"--data={text_folder}"),
+        ]
     )
     assert [row["schedule"] for row in result["schedules"]] == ["none", "linear", "h0h1"]
     for row in result["schedules"]:
