@@ -120,7 +120,7 @@ def trained(arch, positions=0, remat=False):
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, VOCABULARY, (2, BATCH, TIME)).astype("int32")
-    model = build_language_model(arch, Size(2, 16, 2, 24), VOCABULARY, TIME)
+    model = build_language_model(arch, Size(1, 16, 2, 24), VOCABULARY, TIME)
     if positions:
         model = BlockedTraining(model, positions)
     rate = keras_h0h1.LossAdaptiveLearningRate(1e-2, C=2.0)
