@@ -17,7 +17,6 @@ from rich.console import Console
 from recipes.common import distribute
 from recipes.common.checkpoints import load_checkpoint
 from recipes.common.files import atomic
-from recipes.common.optimizers import build_adamw, jit_compile
 from recipes.common.options import option
 from recipes.common.recipe import Recipe
 from recipes.common.run_folder import RunFolder
@@ -25,9 +24,18 @@ from recipes.common.settings import Training
 from recipes.common.training import Task, run_training
 from recipes.text.batches import TokenBatches, validation_windows
 from recipes.text.documents import SEPARATOR
+from recipes.text.dry_run import dry_run
 from recipes.text.generation import generate
 from recipes.text.layout import LAYOUT
-from recipes.text.models import SIZES, build_language_model, parameter_count
+from recipes.text.models import SIZES, parameter_count
+from recipes.text.scale import (
+    Scale,
+    build_training_model,
+    choose_attention,
+    exported,
+    language_model_of,
+    prepare,
+)
 from recipes.text.sources import STREAM
 from recipes.text.tokens import Corpus, brings_vocabulary, load_corpus
 from recipes.text.unigram import unigram_loss
@@ -35,10 +43,13 @@ from recipes.text.unigram import unigram_loss
 # What a size means besides the model's shape. The papers: batch 256 x 1024 tokens, 1.2 billion
 # tokens for 70M and 3.2 billion for 160M. Their budget for 410M is not known: 20 tokens per
 # parameter, the ratio of the 160M run.
-_PAPER = {"vocabulary": 50280, "context": 1024, "batch_size": 8, "accumulate": 32}
+_PAPER = {
+    "vocabulary": 50280, "context": 1024, "batch_size": 8, "accumulate": 32, "loss_block": 2048
+}  # fmt: skip
 DEFAULTS = {
     "demo": {
-        "vocabulary": 2048, "context": 128, "batch_size": 16, "accumulate": 1, "steps": 300
+        "vocabulary": 2048, "context": 128, "batch_size": 16, "accumulate": 1, "steps": 300,
+        "loss_block": 0,
     },
     "70m": {**_PAPER, "steps": 4578},
     "160m": {**_PAPER, "steps": 12207},
@@ -47,7 +58,7 @@ DEFAULTS = {
 
 
 @dataclasses.dataclass
-class GPTConfig(Training):
+class GPTConfig(Scale, Training):
     """GPT: model, data and training."""
 
     arch: Literal["gpt2", "llama"] = option(
@@ -111,6 +122,20 @@ def resolve(config: GPTConfig) -> tuple[GPTConfig, Corpus]:
     return config.resolved(windows, defaults, initial_loss=math.log(vocabulary)), corpus
 
 
+def preview(config: GPTConfig, console: Console) -> dict:
+    """The dry run: no data, no folder."""
+    if config.epochs is not None:
+        raise ValueError(
+            "A dry run reads no data, so it cannot tell how long an epoch is; give --steps. "
+            f"Received: epochs={config.epochs}"
+        )
+    defaults = DEFAULTS[config.size]
+    filled = {k: v for k, v in defaults.items() if getattr(config, k) is None}
+    config = dataclasses.replace(config, **filled)
+    config.C = config.C or math.log(config.vocabulary) / 2
+    return dry_run(config, console)
+
+
 def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
     """Trains one model; see `Recipe` for the contract."""
     config, corpus = resolve(config)
@@ -125,16 +150,10 @@ def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
     size = SIZES[config.size]
     checkpoint = folder.latest_checkpoint()
     if checkpoint:
-        model = load_checkpoint(checkpoint[0])
+        choose_attention(config.attention, config.arch)
+        model = prepare(load_checkpoint(checkpoint[0]), config)
     else:
-        model = build_language_model(
-            config.arch, size, config.vocabulary, config.context, config.dropout
-        )
-        model.compile(
-            build_adamw(config),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            jit_compile=jit_compile(config.jit),
-        )
+        model = build_training_model(config)
     parameters = parameter_count(config.arch, size, config.vocabulary, config.context)
     console.print(
         f"Data: {corpus.source}\n"
@@ -157,6 +176,7 @@ def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
         units_per_update=config.batch_size * config.accumulate * config.context,
         baselines={"unigram": unigram},
         source=corpus.source,
+        exported=exported,
     )
     summary = run_training(model, task, config, folder, console)
     console.print(
@@ -167,7 +187,7 @@ def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
     )
     if config.sample_tokens and summary["finished"] and not summary["diverged"]:
         with atomic(folder.path / "sample.txt") as partial:
-            partial.write_text(sample(model, corpus, config), "utf-8")
+            partial.write_text(sample(language_model_of(model), corpus, config), "utf-8")
     return summary
 
 
@@ -195,7 +215,7 @@ def sample(model: keras.Model, corpus: Corpus, config: GPTConfig) -> str:
     return rule.join(parts) + "\n"
 
 
-RECIPE = Recipe("gpt", GPTConfig, train, __doc__, layout=LAYOUT)
+RECIPE = Recipe("gpt", GPTConfig, train, __doc__, layout=LAYOUT, preview=preview)
 
 if __name__ == "__main__":
     RECIPE.main()

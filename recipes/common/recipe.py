@@ -35,6 +35,8 @@ class Recipe:
             is not given, such as `("model", ("resnet8", "vit-micro"))`; none by default.
         seeds: What `recipes.compare` takes by default.
         layout: How `--distribute model` cuts the weights; see `recipes.common.distribute`.
+        preview: What `--dry-run` does instead of `train`, from a configuration and a console; for
+            a recipe that has this option.
     """
 
     name: str
@@ -44,11 +46,12 @@ class Recipe:
     compared: tuple[str, tuple[str, ...]] | None = None
     seeds: tuple[int, ...] = (0,)
     layout: Layout | None = None
+    preview: Callable[[Any, Console], dict] | None = None
 
     def run(
         self, config: Any, console: Console, label: str | None = None
-    ) -> tuple[dict, RunFolder]:
-        """Trains in a folder of its own, new or that of `config.resume`."""
+    ) -> tuple[dict, RunFolder | None]:
+        """Trains in a folder of its own, new or that of `config.resume`; none for a dry run."""
         with distribute(config.distribute, config.model_shards, self.layout) as devices:
             if devices.host == 0:
                 wait_for_hosts("run folders")
@@ -64,6 +67,9 @@ class Recipe:
                 return self._run(config, console, label)
 
     def _run(self, config, console, label):
+        if getattr(config, "dry_run", False):
+            keras.config.set_dtype_policy(config.precision)
+            return self.preview(config, console), None
         if config.resume:
             folder = RunFolder(config.resume)
         else:
@@ -91,7 +97,8 @@ class Recipe:
                 # Once training runs, `run_training` stops with a checkpoint instead.
                 console.print("Stopped before training began.")
                 sys.exit(130)
-        console.print(f"Everything is in {folder.path}", highlight=False, soft_wrap=True)
+        if folder:
+            console.print(f"Everything is in {folder.path}", highlight=False, soft_wrap=True)
         return summary
 
 

@@ -47,6 +47,7 @@ class Task:
         metrics: Names of the compiled metrics, each a mean over examples, that are written
             wherever the loss is.
         waiting: The share of the time so far that was spent waiting for data, 0 to 1.
+        exported: From the model that is trained to the one that is saved at the end.
     """
 
     batches: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]
@@ -58,6 +59,7 @@ class Task:
     evaluation_batch: int | None = None
     metrics: tuple[str, ...] = ()
     waiting: Callable[[], float] | None = None
+    exported: Callable[[keras.Model], keras.Model] = lambda model: model
 
 
 class _Watch(keras.callbacks.Callback):
@@ -333,7 +335,7 @@ def run_training(
         )
     if summary["finished"] and not diverged:
         with atomic(folder.path / "model.keras") as partial, averaged_weights(model):
-            distribute.whole(model).save(partial)
+            distribute.whole(task.exported(model)).save(partial)
     write_json(folder.path / "summary.json", summary)
     plot_runs(
         {config.schedule: Curves.read(folder)}, folder.path / "plot.png", baselines=task.baselines

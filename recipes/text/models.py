@@ -70,9 +70,23 @@ class NextToken(keras.layers.Layer):
         # KerasHub builds its backbones when they are made.
         self.built = True
 
-    def call(self, token_ids):
+    def hidden_states(self, token_ids):
+        """What the head is multiplied with, shape `(batch, time, width)`."""
+        # Where nothing is compiled, JAX may hand NumPy arrays over; Keras does not mix the two.
+        token_ids = keras.ops.convert_to_tensor(token_ids)
         inputs = {"token_ids": token_ids, "padding_mask": keras.ops.ones_like(token_ids)}
-        return self.backbone.token_embedding(self.backbone(inputs), reverse=True)
+        return self.backbone(inputs)
+
+    @property
+    def kernel(self):
+        """The head, shape `(width, vocabulary)`, as a tensor in the weights' own dtype."""
+        embedding = self.backbone.token_embedding
+        if embedding.tie_weights:
+            return keras.ops.transpose(embedding.embeddings)
+        return keras.ops.convert_to_tensor(embedding.reverse_embeddings)
+
+    def call(self, token_ids):
+        return self.backbone.token_embedding(self.hidden_states(token_ids), reverse=True)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.backbone.vocabulary_size)

@@ -1,0 +1,192 @@
+"""Speed of a model of the papers' sizes on a GPU or TPU: `python -m benchmarks.paper_sizes`.
+
+Trains the papers' Llama on real text in bfloat16 with each of the three schedules, on the same
+batches, and writes `benchmarks/results/paper_sizes_SIZE_<backend>.json`: tokens per second, the
+share of the device's peak that this is, and the losses. A short run first tells how many updates
+fit into `--minutes`. Needs no TensorFlow: KERAS_BACKEND=jax.
+
+Utilisation is given twice: with the operations that the mathematics needs, and with those that were
+made again to save memory as well. Both count attention's whole square.
+
+Exit status: 0, 2 for a wrong option, 3 where there is no accelerator; then nothing is written.
+"""
+
+import argparse
+import itertools
+import statistics
+import sys
+import time
+
+import keras
+
+from benchmarks.common import write_result
+from recipes.common.settings import SCHEDULES
+from recipes.gpt import DEFAULTS, GPTConfig, resolve
+from recipes.text.batches import TokenBatches, validation_windows
+from recipes.text.cost import HARDWARE, known_hardware, training_flops
+from recipes.text.models import SIZES
+from recipes.text.scale import build_training_model
+
+NO_ACCELERATOR = 3
+WARM_UP = 2  # updates that are not timed: the first one compiles
+
+
+def accelerator() -> str | None:
+    """What the GPU or TPU of this machine calls itself."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return None if device.platform == "cpu" else device.device_kind
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices("GPU")
+        if not devices:
+            return None
+        return tf.config.experimental.get_device_details(devices[0]).get("device_name", "GPU")
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+class _Clock(keras.callbacks.Callback):
+    """Marks every `every` micro-batches, waiting for the device: reading the loss does."""
+
+    def __init__(self, every: int):
+        super().__init__()
+        self.every = every
+        self.marks = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (batch + 1) % self.every == 0:
+            # Keras' own mean over all batches so far.
+            self.marks.append((batch + 1, time.perf_counter(), float(logs["loss"])))
+
+
+def train(config: GPTConfig, corpus, updates: int) -> tuple[keras.Model, list, float]:
+    """Trains so many updates of a resolved configuration; the model, marks and tokens/s."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(config.seed)
+    model = build_training_model(config)
+    batches = TokenBatches(corpus.training, config.context, config.batch_size, config.seed)
+    clock = _Clock(config.accumulate)
+    model.fit(
+        batches.starting_at(0),
+        steps_per_epoch=updates * config.accumulate,
+        shuffle=False,
+        verbose=0,
+        callbacks=[clock],
+    )
+    (first, start, _), (last, end, _) = clock.marks[min(WARM_UP, updates - 1) - 1], clock.marks[-1]
+    tokens = (last - first) * config.batch_size * config.context
+    return model, clock.marks, tokens / (end - start) if last > first else float("nan")
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Runs the benchmark and writes its result."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=tuple(SIZES), default="70m")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of training, in all")
+    parser.add_argument("--steps", type=int, help="updates for each schedule, instead of --minutes")
+    parser.add_argument("--batch-size", type=int, default=32, help="windows in a micro-batch")
+    parser.add_argument("--context", type=int, help="tokens in a window [default: the recipe's]")
+    parser.add_argument("--vocabulary", type=int, help="[default: the recipe's]")
+    parser.add_argument("--data", default="", help="as for recipes.gpt [default: Python's library]")
+    parser.add_argument("--remat", choices=("none", "blocks"), default="none")
+    parser.add_argument(
+        "--allow-cpu", action="store_true", help="run without an accelerator, in float32"
+    )
+    options = parser.parse_args(argv)
+    if options.steps is not None and options.steps < 2:
+        parser.error(f"expected at least 2 updates. Received: steps={options.steps}")
+    name = accelerator()
+    if name is None and not options.allow_cpu:
+        print(
+            "There is no GPU or TPU here, so there is nothing to measure and nothing was written. "
+            f"Received: backend={keras.backend.backend()}",
+            file=sys.stderr,
+        )
+        sys.exit(NO_ACCELERATOR)
+    precision = "mixed_bfloat16" if name else "float32"
+    keras.config.set_dtype_policy(precision)
+
+    def configured(schedule, steps):
+        whole = DEFAULTS[options.size]["batch_size"] * DEFAULTS[options.size]["accumulate"]
+        return GPTConfig(
+            arch="llama",
+            size=options.size,
+            data=tuple(path for path in options.data.split(",") if path),
+            schedule=schedule,
+            steps=steps,
+            batch_size=options.batch_size,
+            accumulate=max(1, whole // options.batch_size),
+            context=options.context,
+            vocabulary=options.vocabulary,
+            precision=precision,
+            remat=options.remat,
+        )
+
+    steps = options.steps
+    if steps is None:
+        config, corpus = resolve(configured("none", 8))
+        *_, speed = train(config, corpus, 8)
+        update = config.batch_size * config.accumulate * config.context
+        steps = max(10, int(60 * options.minutes / len(SCHEDULES) * speed / update))
+        print(f"{speed:,.0f} tokens/s: {steps} updates for each schedule", flush=True)
+
+    hardware = known_hardware(name or "")
+    rows = []
+    for schedule in SCHEDULES:
+        config, corpus = resolve(configured(schedule, steps))
+        flops = training_flops(
+            "llama",
+            SIZES[config.size],
+            config.vocabulary,
+            config.context,
+            config.remat == "blocks",
+            bool(config.loss_block),
+        )
+        model, marks, speed = train(config, corpus, steps)
+        validation = validation_windows(
+            corpus.validation, config.context, config.batch_size, config.eval_tokens
+        )
+        loss = model.evaluate(*validation, batch_size=config.batch_size, verbose=0)
+        durations = [b[1] - a[1] for a, b in itertools.pairwise(marks)]
+        peak = HARDWARE.get(hardware)
+        rows.append(
+            {
+                "schedule": schedule,
+                "updates": steps,
+                "tokens": steps * config.batch_size * config.accumulate * config.context,
+                "epochs": config.epochs,
+                "tokens_per_second": speed,
+                "seconds_per_update_median": statistics.median(durations),
+                "utilisation": peak and speed * flops.model / peak,
+                "utilisation_with_recomputation": peak and speed * flops.total / peak,
+                "mean_training_loss": marks[-1][2],
+                "validation_loss": float(loss),
+            }
+        )
+        print(rows[-1], flush=True)
+        del model
+    result = {
+        "accelerator": name,
+        "peak_flops": HARDWARE.get(hardware),
+        "flops_per_token": {"model": flops.model, "with_recomputation": flops.total},
+        "precision": precision,
+        "remat": options.remat,
+        "micro_batch": [config.batch_size, config.context],
+        "micro_batches_per_update": config.accumulate,
+        "data": corpus.source,
+        "schedules": rows,
+    }
+    write_result(f"paper_sizes_{options.size}", result)
+    return result
+
+
+if __name__ == "__main__":
+    main()
