@@ -108,7 +108,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(start, tmp_path,
         assert not problems
         # The rows are written before their checkpoint, and a checkpoint begins only once the one
         # before it is whole: at most the last two are missing.
-        assert (newest or 0) >= done - 2 * EVERY + 1 - EVERY
+        assert (newest or 0) >= done - 2 * EVERY
 
         resumed = start(f"--resume={folder.path}")
         resumed.join()
@@ -119,5 +119,5 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(start, tmp_path,
         assert other_rows == rows and other_evaluations == evaluations
         # Nothing of what the killed process was writing is left.
         assert not list(folder.path.rglob(".partial-*"))
-    # The test would mean little otherwise.
-    assert killed >= kills - 2 and writing >= kills // 4
+    # The test would mean little otherwise; a run may end before a late kill reaches it.
+    assert killed >= kills - kills // 10 and writing >= kills // 4
