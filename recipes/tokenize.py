@@ -12,7 +12,6 @@ options alone.
 
 import concurrent.futures.process
 import dataclasses
-import errno
 import os
 import sys
 import time
@@ -25,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from recipes.common.files import StorageError, storage_reason
 from recipes.common.options import build, option, parse
 from recipes.text.documents import SEPARATOR, is_held_out
 from recipes.text.sharding import (
@@ -43,7 +43,6 @@ from recipes.text.tokenizer import train_tokenizer
 # Keras is not imported here, nor by what is imported: it would take more memory than the work.
 
 PROGRAM = "python -m recipes.tokenize"
-_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclasses.dataclass
@@ -290,16 +289,16 @@ def _run_locked(config: Tokenize, out: Path, console: Console) -> dict:
 
 
 def _folder_error(error: OSError, config: Tokenize) -> OSError:
+    reason = storage_reason(error)
+    if reason:
+        if Path(config.out).is_dir():
+            reason += ". The shards that are complete are kept, and the same command goes on"
+        return StorageError(f"{reason}. Received: out={config.out}")
     if "Received:" in str(error):
         return error
-    if error.errno in _ROOM:
-        reason = (
-            "There is no room left. The shards that are complete are kept; make room, and the "
-            "same command goes on"
-        )
-    else:
-        reason = f"The folder cannot be written ({error.strerror or error})"
-    return OSError(f"{reason}. Received: out={config.out}")
+    return OSError(
+        f"The folder cannot be written ({error.strerror or error}). Received: out={config.out}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> dict:

@@ -32,6 +32,12 @@ class StorageError(OSError):
     """A file could not be written, for a reason outside the program."""
 
 
+def storage_reason(error: OSError) -> str | None:
+    """What the user can do about the error, or `None` if it is none of those that one can help."""
+    cause = error.__cause__ if isinstance(error, StorageError) else error
+    return _REASONS.get(cause.errno)
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns the system's errors into a `StorageError` that says where and what to do."""
