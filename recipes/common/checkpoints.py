@@ -78,7 +78,7 @@ def take_snapshot(model: keras.Model, step: int = 0, run: dict[str, Any] | None 
         # Before the first update, where Keras leaves it for later.
         model.optimizer.build(model.trainable_variables)
     variables, generators = _variables(model), generator_states()
-    arrays = [on_host(v.value) for v in variables]
+    arrays = [on_host(v) for v in variables]
     arrays += generators.values()
     header = {
         "format": _FORMAT,

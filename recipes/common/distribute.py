@@ -148,24 +148,25 @@ def current() -> Devices:
     return _current
 
 
-def on_host(value: Any) -> np.ndarray:
+def on_host(variable: keras.Variable) -> np.ndarray:
     """A copy of a variable's value in this host's memory, whole even where it is cut over hosts.
 
     Every host has to call it for the same variables in the same order, since it may communicate.
     """
-    if _current.hosts > 1 and not value.is_fully_replicated:
+    if _current.hosts > 1 and not variable.value.is_fully_replicated:
         from jax.experimental import multihost_utils
 
-        return np.array(multihost_utils.process_allgather(value, tiled=True))
-    # A copy always: on a CPU `convert_to_numpy` may show the memory that the next update writes to.
-    return np.array(keras.ops.convert_to_numpy(value))
+        return np.array(multihost_utils.process_allgather(variable.value, tiled=True))
+    # Of Keras' variable, because TensorFlow's mirrored scalars are not arrays. A copy always: on a
+    # CPU `convert_to_numpy` may show the memory that the next update writes to.
+    return np.array(keras.ops.convert_to_numpy(variable))
 
 
 def whole(model: keras.Model) -> keras.Model:
     """The model itself, or a copy of it without the optimizer where weights are cut over hosts."""
     if _current.hosts == 1 or _current.model_shards == 1:
         return model
-    arrays = [on_host(variable.value) for variable in model.variables]
+    arrays = [on_host(variable) for variable in model.variables]
     distribution = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     try:
