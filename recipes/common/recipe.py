@@ -18,7 +18,7 @@ from recipes.common.run_folder import RunFolder
 
 def make_console() -> Console:
     """Where a recipe prints; in a log file, wide enough for a table."""
-    return Console() if sys.stdout.isatty() else Console(width=110)
+    return Console() if sys.stdout.isatty() else Console(width=140)
 
 
 @dataclasses.dataclass(frozen=True)
