@@ -25,12 +25,13 @@ import numpy as np
 from rich.console import Console
 
 from keras_h0h1._validation import check_choice, check_integer
+from recipes.common.console import make_console, one_line_errors
 from recipes.common.distribute import several_hosts
 from recipes.common.environment import describe_environment
 from recipes.common.files import write_json
 from recipes.common.options import build, option, parse
 from recipes.common.plots import Curves, plot_groups
-from recipes.common.recipe import Recipe, make_console, one_line_errors
+from recipes.common.recipe import Recipe
 from recipes.common.settings import SCHEDULES
 from recipes.common.tables import print_table, write_table
 

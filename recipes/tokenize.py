@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from recipes.common.console import make_console, one_line_errors
 from recipes.common.files import StorageError, storage_reason
 from recipes.common.options import build, option, parse
 from recipes.text.documents import SEPARATOR, is_held_out
@@ -304,18 +305,13 @@ def _folder_error(error: OSError, config: Tokenize) -> OSError:
 def main(argv: Sequence[str] | None = None) -> dict:
     """The command line. Errors of the user's making end with one line and status 2."""
     given = parse([Tokenize], argv, program=PROGRAM, description=__doc__)
-    console = Console() if sys.stdout.isatty() else Console(width=110)
-    try:
-        return run(build(Tokenize, given), console)
-    except KeyboardInterrupt:
-        console.print("Stopped. The same command goes on after the last complete shard.")
-        sys.exit(130)
-    except (ValueError, OSError, ImportError) as error:
-        # Only errors that this project words itself end in `Received:`; others are bugs.
-        if "Received:" not in str(error):
-            raise
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    console = make_console()
+    with one_line_errors(PROGRAM):
+        try:
+            return run(build(Tokenize, given), console)
+        except KeyboardInterrupt:
+            console.print("Stopped. The same command goes on after the last complete shard.")
+            sys.exit(130)
 
 
 if __name__ == "__main__":

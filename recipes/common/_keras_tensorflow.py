@@ -1,9 +1,11 @@
 """What Keras' optimizers do otherwise under `tf.distribute` than on one device, put right.
 
-The only module of the recipes that touches private parts of Keras' optimizers.
+Beside `averages`, the only module of the recipes that touches private parts of Keras' optimizers.
 """
 
 import keras
+
+from recipes.common.averages import innermost
 
 
 def clip_the_sum_of_gradients(optimizer: keras.optimizers.Optimizer) -> None:
@@ -13,8 +15,7 @@ def clip_the_sum_of_gradients(optimizer: keras.optimizers.Optimizer) -> None:
     device does: two gradients of norm 1 that point apart are not clipped where their sum is. Here
     they are summed first. Gradients that are not clipped are left to Keras.
     """
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
+    optimizer = innermost(optimizer)
     if all(
         getattr(optimizer, name) is None for name in ("clipnorm", "clipvalue", "global_clipnorm")
     ):

@@ -11,14 +11,10 @@ from typing import Any
 import keras
 from rich.console import Console
 
+from recipes.common.console import make_console, one_line_errors
 from recipes.common.distribute import Layout, distribute, wait_for_hosts
 from recipes.common.options import build, parse
 from recipes.common.run_folder import RunFolder
-
-
-def make_console() -> Console:
-    """Where a recipe prints; in a log file, wide enough for a table."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,21 +96,3 @@ class Recipe:
         if folder:
             console.print(f"Everything is in {folder.path}", highlight=False, soft_wrap=True)
         return summary
-
-
-class one_line_errors:
-    """Ends the program with one line where the user can help it: wrong values, missing files."""
-
-    def __init__(self, program: str):
-        self.program = program
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        # Only errors that this project words itself end in `Received:`; others are bugs, and
-        # show where they come from.
-        kinds = (ValueError, TypeError, OSError, ImportError)
-        if isinstance(error, kinds) and "Received:" in str(error):
-            print(f"{self.program}: error: {error}", file=sys.stderr)
-            sys.exit(2)

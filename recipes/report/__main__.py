@@ -16,9 +16,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from recipes.common.console import one_line_errors
 from recipes.common.files import atomic
 from recipes.common.options import build, option, parse
-from recipes.common.recipe import one_line_errors
 from recipes.report.page import build_page
 from recipes.report.reading import read
 

@@ -24,10 +24,10 @@ from rich.console import Console
 from keras_h0h1._validation import check_choice, check_integer, check_number
 from keras_h0h1.callbacks.smoothness_probe import SmoothnessProbe
 from keras_h0h1.curvature import NotIdentified, fit_smoothness
+from recipes.common.console import one_line_errors
 from recipes.common.environment import describe_environment
 from recipes.common.files import atomic, write_json
 from recipes.common.options import build, option, parse
-from recipes.common.recipe import one_line_errors
 from recipes.common.tables import print_table, write_table
 from recipes.gpt import DEFAULTS
 from recipes.smoothness import models

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from keras_h0h1._validation import check_choice
+from recipes.common.console import one_line_errors
 from recipes.common.environment import describe_environment
 from recipes.common.files import atomic, write_json
 from recipes.common.options import build, option, parse
-from recipes.common.recipe import one_line_errors
 from recipes.common.tables import print_table, write_table
 from recipes.theory import bounds, chains, powers, schedules, separation, sharpness, two_layer
 from recipes.theory.experiment import Experiment, Result

@@ -145,6 +145,24 @@ def test_tensorflow_mirrored(backend, text_folder, tmp_path):
     _agree(tmp_path, "mirrored")
 
 
+def test_a_run_goes_on_with_other_devices(backend, tiny_options, tmp_path):
+    """The same batches, and so the same losses, as of the run that was never interrupted."""
+    if backend == "torch":
+        pytest.skip("there is nothing to distribute to on PyTorch")
+    import recipes.gpt as gpt
+
+    kinds = {"jax": ["data", "model"], "tensorflow": ["mirrored"]}[backend]
+    gpt.RECIPE.main([*tiny_options, "--name=whole"])
+    for kind in kinds:
+        gpt.RECIPE.main([*tiny_options, f"--name={kind}", "--stop-after=2"])
+        resume = [f"--resume={tmp_path / 'runs' / kind}"]
+        gpt.RECIPE.main([*resume, f"--distribute={kind}", "--stop-after=4"])
+        gpt.RECIPE.main([*resume, "--distribute=none"])
+        losses = _losses(tmp_path / "runs", kind)
+        assert len(losses) == 6
+        np.testing.assert_allclose(losses, _losses(tmp_path / "runs", "whole"), rtol=1e-4)
+
+
 def test_the_weights_are_cut_as_the_layout_says(backend):
     if backend != "jax":
         pytest.skip("keras.distribution is implemented on JAX")
