@@ -1,6 +1,9 @@
 """Devices, precision and seeds for every test; the backend is the one KERAS_BACKEND names."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Two simulated devices, so that the data-parallel tests run on any machine. Both have to be asked
 # for before the backend starts.
@@ -8,6 +11,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
+
+# Many tests train the same tiny models: JAX compiles each program once for all workers and for the
+# processes that tests start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="keras-h0h1-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import keras
 import pytest

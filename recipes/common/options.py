@@ -37,9 +37,13 @@ def flag(name: str) -> str:
 
 
 def _nearest(word: str, valid: Sequence[str]) -> str:
-    # Compared without case, so that `--c` finds `--C`.
-    folded = {candidate.lower(): candidate for candidate in valid}
-    close = difflib.get_close_matches(word.lower(), list(folded), n=1, cutoff=0.4)
+    # Compared without case, so that `--c` finds `--C`, and without the dashes that all have in
+    # common, which would make any two short options alike.
+    word = word.lower().lstrip("-")
+    folded = {candidate.lower().lstrip("-"): candidate for candidate in valid}
+    # `--lr` is `--peak-lr`, which no measure of likeness finds.
+    close = [candidate for candidate in folded if word in candidate.split("-")]
+    close = close or difflib.get_close_matches(word, list(folded), n=1, cutoff=0.5)
     return f" Did you mean {folded[close[0]]}?" if close else ""
 
 

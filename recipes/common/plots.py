@@ -148,7 +148,7 @@ def _rates(axes, curves: Curves, label: str, style: dict, alone: bool) -> None:
         )
     # Room above the plateau for the legend.
     axes.set_ylim(0, 1.18 * max(line.get_ydata().max() for line in axes.get_lines()))
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, -3), useMathText=True)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4), useMathText=True)
 
 
 def _mark(axes, baselines: dict[str, float]) -> None:

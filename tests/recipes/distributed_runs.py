@@ -34,6 +34,6 @@ def run_training(model, *rest):
 original, gpt.run_training = gpt.run_training, run_training
 for options in json.loads(sys.argv[2]):
     gpt.RECIPE.main(options)
-    name = next(o.partition("=")[2] for o in options if o.startswith("--name="))
+    run = next(o.partition("=")[2] for o in options if o.startswith(("--name=", "--resume=")))
     host = os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", "0")
-    np.savez(Path(sys.argv[1]) / f"{name}-host{host}.npz", *trained[-1].get_weights())
+    np.savez(Path(sys.argv[1]) / f"{Path(run).name}-host{host}.npz", *trained[-1].get_weights())

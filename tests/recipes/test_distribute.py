@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -31,10 +33,10 @@ def _start(folder, runs, **environment):
     )
 
 
-def _finish(*processes):
+def _finish(*processes, code=0):
     for process in processes:
         output, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, output[-3000:]
+        assert process.returncode == code, output[-3000:]
 
 
 def _options(text_folder, folder, name, *more):
@@ -71,6 +73,14 @@ def _agree(folder, name, single="single"):
     )
 
 
+def _wait_for_a_checkpoint(folder, process):
+    end = time.monotonic() + 300
+    while not any(folder.checkpoints.path.glob("step-*")):
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def _free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -78,7 +88,10 @@ def _free_port():
 
 
 def test_jax_devices_and_processes(backend, text_folder, tmp_path):
-    """Eight simulated devices in one process, then two processes on the loopback interface."""
+    """Eight simulated devices in one process, then two processes on the loopback interface.
+
+    One of the two is told to stop on the way; both do, after the same update, and are resumed.
+    """
     if backend != "jax":
         pytest.skip("keras.distribution is implemented on JAX")
 
@@ -99,23 +112,26 @@ def test_jax_devices_and_processes(backend, text_folder, tmp_path):
     _agree(tmp_path, "data")
     _agree(tmp_path, "model")
 
-    cluster = {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{_free_port()}",
-        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
-    }
-    _finish(
-        *(
-            _start(
-                tmp_path,
-                [options("hosts")],
-                KERAS_DISTRIBUTION_PROCESS_ID=str(i),
-                TMPDIR=str(tmp_path),
-                **cluster,
-            )
+    def start_hosts(*run):
+        environment = {
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{_free_port()}",
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+            "TMPDIR": str(tmp_path),
+        }
+        return [
+            _start(tmp_path, [run], KERAS_DISTRIBUTION_PROCESS_ID=str(i), **environment)
             for i in range(2)
-        )
-    )
+        ]
+
+    first, second = start_hosts(*options("hosts", "--checkpoint-every=5"))
+    folder = RunFolder(tmp_path / "hosts")
+    _wait_for_a_checkpoint(folder, first)
+    second.send_signal(signal.SIGTERM)
+    _finish(first, second, code=143)
+    _, step = folder.latest_checkpoint()
+    assert 5 <= step < STEPS and step % 5 == 0
+    _finish(*start_hosts(f"--resume={folder.path}"))
     _agree(tmp_path, "hosts")
     with (
         np.load(tmp_path / "hosts-host0.npz") as first,

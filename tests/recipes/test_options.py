@@ -42,6 +42,7 @@ def test_defaults_and_both_spellings():
         (["--peek-lr", "1"], ["unknown option", "--peak-lr"]),
         (["--peak_lr", "1"], ["unknown option", "--peak-lr"]),
         (["--c=1"], ["unknown option", "Did you mean --C?"]),
+        (["--lr=1"], ["unknown option", "Did you mean --peak-lr?"]),
         # A prefix is not an option: it would change its meaning when an option is added.
         (["--step=3"], ["unknown option", "--steps"]),
         (["--steps=1.5"], ["--steps", "an integer", "1.5"]),
