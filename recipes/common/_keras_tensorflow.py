@@ -1,11 +1,32 @@
-"""What Keras' optimizers do otherwise under `tf.distribute` than on one device, put right.
+"""What goes otherwise under `tf.distribute` than on one device, put right.
 
-Beside `averages`, the only module of the recipes that touches private parts of Keras' optimizers.
+Beside `averages`, the only module of the recipes that touches private parts of Keras' optimizers;
+the only one that touches TensorFlow's.
 """
+
+import itertools
+from collections.abc import Sequence
 
 import keras
 
 from recipes.common.averages import innermost
+
+_strategies = itertools.count(1)
+
+
+def mirrored_strategy(devices: Sequence[str]):
+    """A `MirroredStrategy` that may be followed by another one in the same process.
+
+    Each strategy of TensorFlow numbers its collective operations from the same start. A second one
+    on the same devices is taken for the first, and stops with "Shape mismatch in the collective
+    instance" where its model has other shapes. TensorFlow's own tests move the start, as here.
+    """
+    import tensorflow as tf
+
+    class MirroredStrategy(tf.distribute.MirroredStrategy):
+        _collective_key_base = 100_000 * next(_strategies)
+
+    return MirroredStrategy(devices)
 
 
 def clip_the_sum_of_gradients(optimizer: keras.optimizers.Optimizer) -> None:

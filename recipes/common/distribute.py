@@ -297,7 +297,9 @@ def _tensorflow(kind: str) -> Devices:
         strategy = tf.distribute.TPUStrategy(resolver)
     else:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        strategy = tf.distribute.MirroredStrategy([d.name for d in devices])
+        from recipes.common._keras_tensorflow import mirrored_strategy
+
+        strategy = mirrored_strategy([d.name for d in devices])
     return Devices(kind=kind, replicas=strategy.num_replicas_in_sync, strategy=strategy)
 
 

@@ -161,6 +161,23 @@ def test_tensorflow_mirrored(backend, text_folder, tmp_path):
     _agree(tmp_path, "mirrored")
 
 
+def test_models_of_other_shapes_follow_each_other(backend):
+    """As in a comparison of several models."""
+    if backend != "tensorflow":
+        pytest.skip("tf.distribute is TensorFlow's")
+    for width in (3, 5):
+        with distribute("mirrored") as devices, devices.strategy.scope():
+            model = keras.Sequential([keras.Input((width,)), keras.layers.Dense(1, use_bias=False)])
+            model.compile("sgd", "mse", jit_compile=False)
+            before = model.get_weights()[0]
+            x = np.eye(width, dtype="float32")[:2]
+            model.fit(x, np.full((2, 1), 9.0, "float32"), batch_size=2, verbose=0)
+        # From the mean of (w_i - 9)^2 over the two rows, one on each device.
+        expected = before.copy()
+        expected[:2] -= 0.01 * (before[:2] - 9)
+        np.testing.assert_allclose(model.get_weights()[0], expected, rtol=1e-5)
+
+
 def test_a_run_goes_on_with_other_devices(backend, tiny_options, tmp_path):
     """The same batches, and so the same losses, as of the run that was never interrupted."""
     if backend == "torch":
