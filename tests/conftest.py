@@ -38,6 +38,18 @@ def backend():
     return BACKEND
 
 
+@pytest.fixture(scope="session")
+def mirrored():
+    """TensorFlow's strategy on two logical devices.
+
+    One for all tests of a process: the collective operations of a second one would be taken for
+    the first one's.
+    """
+    if BACKEND != "tensorflow":
+        pytest.skip("tf.distribute is TensorFlow's")
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     keras.utils.set_random_seed(0)

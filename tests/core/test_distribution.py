@@ -49,30 +49,21 @@ def test_jax_data_parallel(backend, scaled):
 
 
 @pytest.mark.parametrize("scaled", [False, True], ids=["plain", "loss scaling"])
-def test_tensorflow_mirrored(backend, scaled):
-    if backend != "tensorflow":
-        pytest.skip("tf.distribute is TensorFlow's")
-    import tensorflow as tf
-
+def test_tensorflow_mirrored(mirrored, scaled):
     expected = _single(scaled)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    assert strategy.num_replicas_in_sync == 2
-    with strategy.scope():
+    assert mirrored.num_replicas_in_sync == 2
+    with mirrored.scope():
         model = problems.mlp(_optimizer(scaled))
     _agree(model, expected)
     for variable in model.trainable_variables + model.optimizer.variables:
-        values = strategy.experimental_local_results(variable.value)
+        values = mirrored.experimental_local_results(variable.value)
         if len(values) == 2:
             np.testing.assert_array_equal(values[0].numpy(), values[1].numpy())
 
 
-def test_the_warm_up_callback_under_mirrored_strategy(backend):
-    if backend != "tensorflow":
-        pytest.skip("tf.distribute is TensorFlow's")
-    import tensorflow as tf
-
+def test_the_warm_up_callback_under_mirrored_strategy(mirrored):
     def run(build):
-        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        with mirrored.scope():
             model = problems.mlp(build())
         warmup = LossAdaptiveWarmup(C=2.0, smoothing=0.5)
         return problems.fit(model, callbacks=[warmup])
@@ -81,14 +72,9 @@ def test_the_warm_up_callback_under_mirrored_strategy(backend):
     assert problems.largest_difference(callback, run(_optimizer)) == 0.0
 
 
-def test_mirrored_replicas_with_unequal_batches(backend):
+def test_mirrored_replicas_with_unequal_batches(mirrored):
     """Each replica sees other examples; the rate has to come from all of them."""
-    if backend != "tensorflow":
-        pytest.skip("tf.distribute is TensorFlow's")
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
+    with mirrored.scope():
         model = problems.mlp(_optimizer())
     x, y = problems.data()
     x[:4] *= 50  # the first replica's half of the batch
@@ -98,30 +84,20 @@ def test_mirrored_replicas_with_unequal_batches(backend):
     assert logger.history["batch_loss"][0] == pytest.approx(loss / 8, rel=1e-4)
 
 
-def test_a_rule_with_the_gradient_norm_says_that_it_does_not_run_on_replicas(backend):
-    if backend != "tensorflow":
-        pytest.skip("tf.distribute is TensorFlow's")
-    import tensorflow as tf
-
+def test_a_rule_with_the_gradient_norm_says_that_it_does_not_run_on_replicas(mirrored):
     from keras_h0h1 import AdaptiveGD
 
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
+    with mirrored.scope():
         model = problems.mlp(AdaptiveGD(1.0, 1.0, rule="envelope"))
     with pytest.raises(Exception, match=r"(?s)does not run under `tf.distribute`.*replicas=2"):
         problems.fit(model, epochs=1)
 
 
-def test_accumulation_under_mirrored_strategy(backend):
+def test_accumulation_under_mirrored_strategy(mirrored):
     """Keras itself updates inside a conditional, which `tf.distribute` forbids."""
-    if backend != "tensorflow":
-        pytest.skip("tf.distribute is TensorFlow's")
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
     def run(optimizer):
-        with strategy.scope():
+        with mirrored.scope():
             model = problems.mlp(optimizer())
         try:
             return problems.fit(model, epochs=1)

@@ -71,13 +71,9 @@ def test_jax_data_parallel(backend):
         keras.distribution.set_distribution(None)
 
 
-def test_tensorflow_mirrored(backend):
-    if backend != "tensorflow":
-        pytest.skip("tf.distribute is TensorFlow's")
-    import tensorflow as tf
-
+def test_tensorflow_mirrored(mirrored):
     def distributed():
-        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        with mirrored.scope():
             return make(keras.optimizers.Adam(0.01))
 
     agree(distributed)
