@@ -169,16 +169,19 @@ def _chart(name: str, groups: Sequence[Group]) -> str:
     title = _TITLES.get(name, name.replace("_", " ").replace("/", ", ").capitalize())
     note = "held-out data; training pale" if pale and full else ""
     baselines = _baselines(groups) if name == "loss" else {}
-    drawn = [s.y for s in pale + full]
+    if name == "learning_rate":
+        # Each run's own goes down to zero. But beside SGD's, AdamW's would be a flat line.
+        spans = [np.array([np.nanmax(s.y, initial=0.0) for s in full])]
+    else:
+        spans = [s.y for s in pale + full if name not in ("accuracy", "factor")]
+    log = bool(spans) and wants_log(np.concatenate(spans))
     return chart(
         pale + full,
         title=title,
         xlabel="update",
         ylabel=note,
-        log_y=name not in ("accuracy", "learning_rate", "factor")
-        and bool(drawn)
-        and wants_log(np.concatenate(drawn)),
-        low=0.0 if name in ("learning_rate", "factor") else None,
+        log_y=log,
+        low=0.0 if name in ("learning_rate", "factor") and not log else None,
         high=1.0 if name == "factor" else None,
         lines=baselines,
     )

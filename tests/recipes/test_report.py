@@ -258,6 +258,25 @@ def test_curves_are_where_the_numbers_are(tmp_path):
     assert "log scale" in svg
 
 
+def test_rates_far_apart_share_a_logarithmic_axis(tmp_path):
+    """SGD's beside AdamW's; a warm-up alone, however long, is drawn from zero."""
+    peaks = {"adamw": 1.0, "near": 5.0, "sgd": 200.0}
+    for name, factor in peaks.items():
+        path = make_run(tmp_path / name, "none")
+        rows = RunFolder(path).read("metrics.csv")
+        for i, row in enumerate(rows):
+            row["learning_rate"] *= factor * i / len(rows)
+        (path / "metrics.csv").unlink()
+        RunFolder(path).append("metrics.csv", rows)
+
+    def rates(*names):
+        page = build_page(read([tmp_path / name for name in names]), "t")
+        return page.partition("Effective learning rate")[2].partition("</figure>")[0]
+
+    assert "log scale" in rates("adamw", "sgd")
+    assert "log scale" not in rates("adamw", "near") and "log scale" not in rates("sgd")
+
+
 def test_gaps_and_spikes_survive():
     x = np.arange(5000.0)
     y = np.sin(x / 500)
