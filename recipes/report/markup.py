@@ -21,6 +21,8 @@ def digits(value: Any, largest: float = 0.0) -> str:
 
     >>> [digits(v) for v in (5.28931, 198.206, 0.001, 614400, None, True, 0.0)]
     ['5.2893', '198.2', '0.001', '614,400', '–', 'yes', '0']
+    >>> digits(0.002, largest=0.2)
+    '0.0020'
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
@@ -33,7 +35,8 @@ def digits(value: Any, largest: float = 0.0) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
     size = abs(value)
-    if size and (size < 0.01 or size >= 1e7):
+    small = 1e-4 if largest >= 0.01 else 0.01
+    if size and (size < small or size >= 1e7):
         return f"{value:.3g}"
     if max(size, largest) >= 100 and size >= 10:
         return f"{value:,.1f}" if size < 1e4 else f"{value:,.0f}"
