@@ -27,6 +27,14 @@ def _no_plots():
         yield
 
 
+@pytest.fixture(autouse=True)
+def _signals_are_heard():
+    """A shell that starts the tests in the background has them ignore Ctrl-C."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 def run(*argv):
     return tiny.RECIPE.main(["--eval-every=4", "--steps=8", *argv])
 
@@ -107,6 +115,7 @@ def test_a_second_signal_ends_the_process_at_once():
     script = (
         "import signal, time\n"
         "from recipes.common.signals import StopSignals\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with StopSignals() as stop:\n"
         "    print('ready', flush=True)\n"
         "    while not stop.received: time.sleep(0.01)\n"
