@@ -4,6 +4,9 @@ import sys
 
 from rich.console import Console
 
+from recipes.common.errors import InputError
+from recipes.common.files import StorageError
+
 
 def make_console() -> Console:
     """Where a recipe prints; in a log file, wide enough for a table."""
@@ -20,9 +23,21 @@ class one_line_errors:
         return self
 
     def __exit__(self, kind, error, traceback):
-        # Only errors that this project words itself end in `Received:`; others are bugs, and
-        # show where they come from.
-        kinds = (ValueError, TypeError, OSError, ImportError)
-        if isinstance(error, kinds) and "Received:" in str(error):
-            print(f"{self.program}: error: {error}", file=sys.stderr)
+        message = user_error(error)
+        if message is not None:
+            print(f"{self.program}: error: {message}", file=sys.stderr)
             sys.exit(2)
+
+
+def user_error(error: BaseException | None) -> str | None:
+    """The message of an error that the user can mend; `None` for any other, which is a bug."""
+    if isinstance(error, InputError | StorageError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        # What the system refused; its own words name the reason.
+        return f"{error.strerror}. Received: {error.filename}"
+    # The library's own checks raise built-in classes, as Keras does.
+    if isinstance(error, ValueError | TypeError | ImportError | OSError):
+        if "Received:" in str(error):
+            return str(error)
+    return None

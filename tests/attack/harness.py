@@ -1,0 +1,175 @@
+"""Feeds mutated inputs to a reader and counts what becomes of them.
+
+A target says how to write a sound input and how to read it. Each mutated copy is read in a forked
+process with a limit on memory and on time, so that a reader that takes the machine down is
+counted, not felt.
+
+    python -m tests.attack            # every target, 2,000 inputs each, prints the counts
+    python -m tests.attack idx zst --count 200 --seed 1
+"""
+
+import collections
+import dataclasses
+import os
+import pickle
+import random
+import resource
+import shutil
+import signal
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from recipes.common.console import user_error
+from tests.attack.mutations import mutate
+
+SECONDS = 10
+MEMORY = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A reader under attack.
+
+    Args:
+        name: For the command line.
+        write: Writes a sound input into an empty folder and returns the files to mutate.
+        read: Reads that folder; returns what was read in a comparable, picklable form (a digest,
+            counts). It must raise what the program prints as one line, or succeed.
+        acceptable: Whether a result that differs from the sound one may still be right: a format
+            without checksums cannot notice another pixel, but must notice a missing image. By
+            default no other result is.
+    """
+
+    name: str
+    write: Callable[[Path], list[Path]]
+    read: Callable[[Path], Any]
+    acceptable: Callable[[Any, Any], bool] = lambda sound, other: False
+
+
+@dataclasses.dataclass
+class Counts:
+    """What became of the inputs.
+
+    Args:
+        refused: One clear error.
+        unchanged: Read as the sound input is (the mutation did not matter).
+        acceptable: Read differently, as far as the format cannot tell.
+        wrong: Each that is a fault: its seed and what happened.
+    """
+
+    refused: int = 0
+    unchanged: int = 0
+    acceptable: int = 0
+    wrong: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def tried(self) -> int:
+        return self.refused + self.unchanged + self.acceptable + len(self.wrong)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tried} tried, {self.refused} refused with one error, {self.unchanged} read "
+            f"unchanged, {self.acceptable} read differently, {len(self.wrong)} wrong"
+        )
+
+
+def attack(target: Target, count: int, seed: int = 0, batch: int = 50) -> Counts:
+    """Reads `count` mutated inputs, the same for the same seed."""
+    counts = Counts()
+    with tempfile.TemporaryDirectory(prefix="attack-") as scratch:
+        sound = Path(scratch) / "sound"
+        sound.mkdir()
+        files = [path.relative_to(sound) for path in target.write(sound)]
+        kind, truth = _forked(lambda: _read(target, sound))
+        assert kind == "read", f"the sound input of {target.name} is not read: {truth}"
+        numbers = collections.deque(range(count))
+        while numbers:
+            chunk = [numbers.popleft() for _ in range(min(batch, len(numbers)))]
+            results = _batch(target, sound, files, Path(scratch), seed, chunk)
+            for number, (kind, value) in results:
+                if kind == "refused":
+                    counts.refused += 1
+                elif kind == "read" and value == truth:
+                    counts.unchanged += 1
+                elif kind == "read" and target.acceptable(truth, value):
+                    counts.acceptable += 1
+                else:
+                    shown = value if kind != "read" else f"read as {value!r:.200}"
+                    counts.wrong.append(f"{target.name} seed={seed} input={number}: {shown}")
+    return counts
+
+
+def damaged_copy(sound: Path, files: list[Path], folder: Path, seed: int, number: int) -> None:
+    """Copies the sound input to `folder` with one of its files mutated."""
+    shutil.copytree(sound, folder, symlinks=True)
+    generator = random.Random(f"{seed}-{number}")
+    path = folder / generator.choice(files)
+    path.write_bytes(mutate(path.read_bytes(), generator))
+
+
+def _batch(target, sound, files, scratch, seed, numbers):
+    """Results of several inputs; a batch that dies is taken apart into single inputs."""
+
+    def work():
+        results = []
+        for number in numbers:
+            folder = scratch / f"input-{number}"
+            damaged_copy(sound, files, folder, seed, number)
+            try:
+                results.append((number, _read(target, folder)))
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        return "results", results
+
+    kind, results = _forked(work, seconds=SECONDS if len(numbers) == 1 else 6 * SECONDS)
+    for number in numbers:
+        shutil.rmtree(scratch / f"input-{number}", ignore_errors=True)
+    if kind == "results":
+        return results
+    if len(numbers) == 1:
+        return [(numbers[0], (kind, results))]
+    return [r for n in numbers for r in _batch(target, sound, files, scratch, seed, [n])]
+
+
+def _read(target: Target, folder: Path) -> tuple[str, Any]:
+    try:
+        return "read", target.read(folder)
+    except MemoryError:
+        return "memory", f"more than {MEMORY:,} bytes were asked for"
+    except BaseException as error:
+        message = user_error(error)
+        if message is not None:
+            return "refused", message
+        return "traceback", "".join(traceback.format_exception(error)[-3:])
+
+
+def _forked(work: Callable[[], tuple[str, Any]], seconds: float = SECONDS) -> tuple[str, Any]:
+    """Runs `work` in a child with limits of memory and time."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + MEMORY
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            content = pickle.dumps(work())
+        except BaseException as error:
+            content = pickle.dumps(("traceback", repr(error)))
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(content)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        content = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        what = "took longer than allowed" if number == signal.SIGALRM else f"died of {number}"
+        return "hang" if number == signal.SIGALRM else "crash", what
+    return pickle.loads(content)

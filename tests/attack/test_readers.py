@@ -1,0 +1,19 @@
+"""Every reader survives damaged input: `make attack` is the long form."""
+
+import keras
+import pytest
+
+from tests.attack.harness import attack
+from tests.attack.targets import all_targets
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="readers do not depend on the backend"
+)
+
+
+@pytest.mark.parametrize("name", all_targets())
+def test_a_damaged_input_is_refused_or_read_rightly(name):
+    counts = attack(all_targets()[name], count=60)
+    assert not counts.wrong, "\n".join(counts.wrong[:5])
+    # The inputs are damaged indeed.
+    assert counts.refused + counts.acceptable > 10
