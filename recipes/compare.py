@@ -18,21 +18,27 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from rich.console import Console
 
-from keras_h0h1._validation import check_choice, check_integer
+from keras_h0h1._validation import check_choice
 from recipes.common.console import make_console, one_line_errors
 from recipes.common.distribute import several_hosts
 from recipes.common.environment import describe_environment
+from recipes.common.errors import InputError
 from recipes.common.files import write_json
-from recipes.common.options import build, option, parse
+from recipes.common.options import build, check_options, option, parse
 from recipes.common.plots import Curves, plot_groups
 from recipes.common.recipe import Recipe
-from recipes.common.settings import SCHEDULES
+from recipes.common.settings import (
+    LARGEST_LOSS,
+    LARGEST_SEED,
+    SCHEDULES,
+    check_given,
+)
 from recipes.common.tables import print_table, write_table
 
 RECIPES = {"gpt": "recipes.gpt", "vision": "recipes.vision.recipe"}  # modules with a `RECIPE`
@@ -47,28 +53,26 @@ _EXCLUDED = (
 class Comparison:
     """Comparison: which runs."""
 
-    schedules: tuple[str, ...] = option(SCHEDULES, "the schedules to compare")
+    schedules: tuple[Literal[SCHEDULES], ...] = option(SCHEDULES, "the schedules to compare")
     seeds: tuple[int, ...] | None = option(
         None,
         "one run for each; 0 alone is a demonstration, a claim needs three or more [default: gpt 0,"
         " vision 0,1,2]",
+        low=0,
+        high=LARGEST_SEED,
     )
     target: float | None = option(
         None,
         "validation loss that the updates are counted to [default: the worst of the final losses,"
         " which every run that did not diverge has reached]",
+        low=-LARGEST_LOSS,
+        high=LARGEST_LOSS,
     )
 
     def __post_init__(self):
-        for schedule in self.schedules:
-            check_choice("schedules", schedule, SCHEDULES)
-        for seed in self.seeds or ():
-            check_integer("seeds", seed, low=0)
-        if not self.schedules or self.seeds == ():
-            raise ValueError(
-                "At least one schedule and one seed are needed. "
-                f"Received: schedules={self.schedules}, seeds={self.seeds}"
-            )
+        check_options(self)
+        if not self.schedules:
+            raise InputError("`schedules` must name one at least. Received: schedules=none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,6 +314,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
             description=__doc__,
             exclude=_EXCLUDED,
         )
+        check_given(given)
         return compare(recipe, build(Comparison, given), given, make_console())
 
 

@@ -68,22 +68,36 @@ class GPTConfig(Scale, Training):
         "demo", "demo: 4 layers of width 128, for two CPU cores; 70m, 160m, 410m: the paper's"
     )
     vocabulary: int | None = option(
-        None, "tokens of the tokenizer and rows of the embedding [default: demo 2048, else 50280]"
+        None,
+        "tokens of the tokenizer and rows of the embedding [default: demo 2048, else 50280]",
+        low=2,
+        high=2**22,
     )
-    context: int | None = option(None, "tokens in a window [default: demo 128, else 1024]")
-    dropout: float = option(0.0, "rate of dropout; 0 because text is seen about once")
+    context: int | None = option(
+        None, "tokens in a window [default: demo 128, else 1024]", low=2, high=2**20
+    )
+    dropout: float = option(
+        0.0, "rate of dropout; 0 because text is seen about once", low=0, below=1
+    )
     data: tuple[str, ...] = option(
         (),
         "text files, folders, separated by commas; or one token file (.bin, .u16, .u32, .npy), or"
         " one folder that recipes.tokenize wrote"
         " [default: the Python standard library's source]",
+        kind="path",
     )
     token_dtype: Literal["uint16", "uint32"] = option("uint16", "of a .bin token file")
-    validation_share: float = option(0.05, "share of the documents held out")
-    eval_tokens: int = option(32768, "held-out tokens used at each evaluation, spread evenly")
-    sample_tokens: int = option(96, "tokens in each sample of generated text; 0 for none")
+    validation_share: float = option(0.05, "share of the documents held out", above=0, below=1)
+    eval_tokens: int = option(
+        32768, "held-out tokens used at each evaluation, spread evenly", low=1, high=10**12
+    )
+    sample_tokens: int = option(
+        96, "tokens in each sample of generated text; 0 for none", low=0, high=2**16
+    )
     cache: str | None = option(
-        None, "folder for tokenizers and tokens [default: the user's cache folder]"
+        None,
+        "folder for tokenizers and tokens [default: the user's cache folder]",
+        kind="folder",
     )
 
 

@@ -25,8 +25,9 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from recipes.common.console import make_console, one_line_errors
+from recipes.common.errors import InputError
 from recipes.common.files import StorageError, storage_reason
-from recipes.common.options import build, option, parse
+from recipes.common.options import build, check_options, option, parse, show
 from recipes.text.documents import SEPARATOR, is_held_out
 from recipes.text.sharding import (
     LOCK,
@@ -44,6 +45,7 @@ from recipes.text.tokenizer import train_tokenizer
 # Keras is not imported here, nor by what is imported: it would take more memory than the work.
 
 PROGRAM = "python -m recipes.tokenize"
+_MOST_WORKERS = 1024
 
 
 @dataclasses.dataclass
@@ -55,42 +57,52 @@ class Tokenize:
         "files (.parquet, .jsonl, .jsonl.gz, .jsonl.zst, text), folders, or"
         " hf:REPOSITORY[:CONFIGURATION[:SPLIT]], separated by commas"
         " [default: the Python standard library's source]",
+        kind="path",
     )
     text_column: str = option("text", "column of parquet and streams, field of JSON lines")
-    tokenizer: str = option("train", "a file of the tokenizers library, or train: byte-level BPE")
+    tokenizer: str = option(
+        "train", "a file of the tokenizers library, or train: byte-level BPE", kind="path"
+    )
     vocabulary: int | None = option(
-        None, "tokens to train; with a tokenizer file: how many it must have [default: 50280]"
+        None,
+        "tokens to train; with a tokenizer file: how many it must have [default: 50280]",
+        low=2,
+        high=2**22,
     )
     train_megabytes: int = option(
-        32, "text to train the tokenizer on, of the beginning of each input in proportion"
+        32,
+        "text to train the tokenizer on, of the beginning of each input in proportion",
+        low=1,
+        high=10**5,
     )
     separator: str = option(SEPARATOR, "token that follows each document")
-    out: str = option("shards", "the folder to write")
+    out: str = option("shards", "the folder to write", kind="folder")
     shard_tokens: int = option(
-        100_000_000, "tokens in a shard, training and held-out; a killed run loses one at most"
+        100_000_000,
+        "tokens in a shard, training and held-out; a killed run loses one at most",
+        low=1,
+        high=10**10,
     )
     validation_share: float = option(
-        0.01, "share of the documents held out, by their content; 0.01 of a billion is plenty"
+        0.01,
+        "share of the documents held out, by their content; 0.01 of a billion is plenty",
+        above=0,
+        below=1,
     )
     workers: str = option("all", "processes that tokenise: a number, or all cores")
 
     def __post_init__(self):
-        for name in ("shard_tokens", "train_megabytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be >= 1. Received: {name}={getattr(self, name)}")
+        check_options(self)
         if self.tokenizer == "train" and self.wanted_vocabulary < 257:
-            raise ValueError(
+            raise InputError(
                 "`vocabulary` must be >= 257: 256 bytes and the separator. "
                 f"Received: vocabulary={self.vocabulary}"
             )
-        if not 0 < self.validation_share < 1:
-            raise ValueError(
-                "`validation_share` must lie between 0 and 1. "
-                f"Received: validation_share={self.validation_share}"
-            )
-        if self.workers != "all" and not (self.workers.isdecimal() and int(self.workers) > 0):
-            raise ValueError(
-                f"`workers` must be a number >= 1, or all. Received: workers={self.workers}"
+        number = self.workers.isascii() and self.workers.isdecimal() and len(self.workers) <= 4
+        if self.workers != "all" and not (number and 1 <= int(self.workers) <= _MOST_WORKERS):
+            raise InputError(
+                f"`workers` must be a number from 1 to {_MOST_WORKERS}, or all. "
+                f"Received: workers={show(self.workers)}"
             )
 
     @property
@@ -117,7 +129,7 @@ class Tokenize:
     @property
     def wanted_vocabulary(self) -> int:
         """Tokens of a trained tokenizer; by default the rows of the papers' embedding."""
-        return self.vocabulary or 50280
+        return 50280 if self.vocabulary is None else self.vocabulary
 
 
 def load_tokenizer(config: Tokenize) -> tokenizers.Tokenizer:

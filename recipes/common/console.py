@@ -4,8 +4,8 @@ import sys
 
 from rich.console import Console
 
-from recipes.common.errors import InputError
-from recipes.common.files import StorageError
+from recipes.common.errors import InputError, printable
+from recipes.common.files import StorageError, storage_reason
 
 
 def make_console() -> Console:
@@ -14,7 +14,10 @@ def make_console() -> Console:
 
 
 class one_line_errors:
-    """Ends the program with one line where the user can help it: wrong values, missing files."""
+    """Ends the program with one line where the user can help it: wrong values, missing files.
+
+    Ctrl-C ends it with status 130, as the shell's own programs.
+    """
 
     def __init__(self, program: str):
         self.program = program
@@ -23,9 +26,12 @@ class one_line_errors:
         return self
 
     def __exit__(self, kind, error, traceback):
+        if kind is KeyboardInterrupt:
+            print(f"{self.program}: stopped.", file=sys.stderr)
+            sys.exit(130)
         message = user_error(error)
         if message is not None:
-            print(f"{self.program}: error: {message}", file=sys.stderr)
+            print(f"{self.program}: error: {printable(message)}", file=sys.stderr)
             sys.exit(2)
 
 
@@ -34,7 +40,10 @@ def user_error(error: BaseException | None) -> str | None:
     if isinstance(error, InputError | StorageError):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
-        # What the system refused; its own words name the reason.
+        # What the system refused; where nothing better is known, its own words name the reason.
+        reason = storage_reason(error)
+        if reason is not None:
+            return f"{reason}. Received: {error.filename}"
         return f"{error.strerror}. Received: {error.filename}"
     # The library's own checks raise built-in classes, as Keras does.
     if isinstance(error, ValueError | TypeError | ImportError | OSError):

@@ -14,3 +14,10 @@ class InputError(ValueError):
 
 class MissingInputError(InputError, FileNotFoundError):
     """A file or folder that the user named does not exist."""
+
+
+def printable(message: str) -> str:
+    """The message on one line: line breaks and other control characters are escaped."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message
+    )

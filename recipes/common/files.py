@@ -18,6 +18,10 @@ _REASONS = {
     errno.EPERM: "There is no permission to write; choose another folder",
     errno.EROFS: "The disk is read-only; choose another folder",
     errno.ENOTDIR: "There is a file where a folder is needed; choose another folder",
+    errno.EEXIST: "There is a file where a folder is needed; choose another folder",
+    errno.EISDIR: "There is a folder where a file is needed; choose another name",
+    errno.ENAMETOOLONG: "The name is too long for the file system; choose a shorter one",
+    errno.ELOOP: "Symbolic links lead in a circle; choose another folder",
     errno.EIO: "The disk has failed",
 }
 
@@ -36,6 +40,18 @@ def storage_reason(error: OSError) -> str | None:
     """What the user can do about the error, or `None` if it is none of those that one can help."""
     cause = error.__cause__ if isinstance(error, StorageError) else error
     return _REASONS.get(cause.errno)
+
+
+def make_folder(path: Path) -> Path:
+    """The folder, made if it does not exist; before any work, so that none is lost.
+
+    Raises:
+        StorageError: If it cannot be made.
+    """
+    path = Path(path)
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @contextlib.contextmanager

@@ -1,15 +1,16 @@
 """Command-line options from a dataclass: one field, one option, one default, one reason.
 
 A recipe's configuration is a dataclass whose fields are made with `option(default, help)`. The
-field `peak_lr: float` becomes `--peak-lr 1e-3` or `--peak-lr=1e-3`. An unknown option, or a value
-of the wrong type, is an error that names the nearest valid one.
+field `peak_lr: float` becomes `--peak-lr 1e-3` or `--peak-lr=1e-3`. An unknown option is an error
+that names the nearest valid one. What a value may be stands in the declaration too, and is checked
+on the command line (`parse`) and wherever the dataclass is made (`check_options`).
 
 Example:
 
 >>> from dataclasses import dataclass
 >>> @dataclass
 ... class Config:
-...     steps: int = option(300, "how long")
+...     steps: int = option(300, "how long", low=1)
 ...     schedule: Literal["none", "linear"] = option("none", "which")
 >>> build(Config, parse([Config], ["--steps=20", "--schedule", "linear"]))
 Config(steps=20, schedule='linear')
@@ -18,17 +19,210 @@ Config(steps=20, schedule='linear')
 import argparse
 import dataclasses
 import difflib
+import math
+import numbers
+import re
+import struct
 import types
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, NoReturn
+
+from recipes.common.errors import InputError, printable
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
-def option(default: Any, help: str) -> Any:
-    """A dataclass field with a default and the sentence that `--help` prints for it."""
-    return dataclasses.field(default=default, metadata={"help": help})
+# Integers that NumPy, TensorFlow and CSV readers hold, and numbers that are neither infinite nor
+# zero in float32, whatever the option.
+_INT_MAX = 2**63 - 1
+_FLOAT32_MAX, _FLOAT32_TINY = 3.4028234e38, 1.1754944e-38
+# As file systems have them, in bytes; the program adds to a name what it writes there.
+_NAME_MAX, _PATH_MAX = 255, 4095
+_ROOM = 55
+
+# As people write numbers; Python's own functions also take `1_000`, ` 1` and other scripts' digits.
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+Kind = Literal["text", "path", "folder", "name"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Allowed:
+    """What an option's value may be; of a tuple, what each of its elements may be.
+
+    Args:
+        low: Smallest number.
+        high: Largest number.
+        above: What the number has to exceed.
+        below: What the number has to stay under, also when it is rounded to float32.
+        kind: Of a text: `"text"` is one line of it; `"path"` a path that a file system can have;
+            `"folder"` one that is or can become a folder; `"name"` the name of a file or folder.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    kind: Kind = "text"
+
+    def check(self, value: Any) -> None:
+        """Returns if the value is allowed; else raises `InputError` that says what is."""
+        if isinstance(value, str):
+            _check_text(value, self.kind)
+        elif not self._holds(value):
+            raise InputError(f"expected {self._words(value)}. Received: {show(value)}")
+
+    def _holds(self, number: float) -> bool:
+        if isinstance(number, int):
+            if abs(number) > _INT_MAX:
+                return False
+        elif not math.isfinite(number) or not (
+            number == 0 or _FLOAT32_TINY <= abs(number) <= _FLOAT32_MAX
+        ):
+            return False
+        return (
+            (self.low is None or number >= self.low)
+            and (self.high is None or number <= self.high)
+            and (self.above is None or number > self.above)
+            and (self.below is None or struct.unpack("f", struct.pack("f", number))[0] < self.below)
+        )
+
+    def _words(self, number: float) -> str:
+        bounds = [
+            f"{sign} {bound:{'' if isinstance(bound, int) else 'g'}}"
+            for sign, bound in (
+                (">=", self.low), (">", self.above), ("<=", self.high), ("<", self.below),
+            )
+            if bound is not None
+        ]  # fmt: skip
+        if isinstance(number, int):
+            return f"an integer {' and '.join(bounds or ['of 64 bits'])}"
+        return " and ".join(["a finite number that float32 can hold", *bounds])
+
+
+def _check_text(text: str, kind: Kind) -> None:
+    def refuse(wanted: str):
+        raise InputError(f"expected {wanted}. Received: {show(text)}")
+
+    if not text.strip():
+        refuse("something that is not empty")
+    if not all(c.isprintable() for c in text):
+        refuse("one line of printable characters")
+    if kind == "text":
+        return
+    parts = [text] if kind == "name" else Path(text).parts
+    longest = max(len(part.encode()) for part in parts)
+    if kind == "name" and (text in (".", "..") or "/" in text or "\\" in text):
+        refuse("a name, without folders")
+    if longest > _NAME_MAX - _ROOM * (kind != "path") or len(text.encode()) > _PATH_MAX:
+        refuse(
+            f"names of at most {_NAME_MAX - _ROOM * (kind != 'path')} bytes and a path of at most "
+            f"{_PATH_MAX}"
+        )
+    if kind == "folder":
+        path = Path(text).expanduser() if text.startswith("~") else Path(text)
+        existing = next((p for p in (path, *path.parents) if _exists(p)), None)
+        if existing is not None and not existing.is_dir():
+            refuse(f"a folder; {existing} is a file")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def show(value: Any) -> str:
+    """The value for an error's one line, short and without control characters."""
+    if isinstance(value, int) and abs(value) > _INT_MAX:
+        return "an integer beyond 64 bits"
+    text = printable(str(value)) if isinstance(value, str) else repr(value)
+    text = text or "nothing"
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    kind: Kind = "text",
+) -> Any:
+    """A dataclass field with a default and the sentence that `--help` prints for it.
+
+    What else is given says which values are allowed: see `Allowed`.
+    """
+    allowed = Allowed(low, high, above, below, kind)
+    return dataclasses.field(default=default, metadata={"help": help, "allowed": allowed})
+
+
+def check_options(config: Any) -> None:
+    """Checks all fields of a dataclass that were made with `option`; for its `__post_init__`.
+
+    Raises:
+        InputError: If a value is not of the field's type, or is not allowed.
+    """
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        if "allowed" not in field.metadata:
+            continue
+        value = getattr(config, field.name)
+        try:
+            _check(value, hints[field.name], field.metadata["allowed"], field.default)
+        except InputError as error:
+            message, _, received = str(error).rpartition("Received: ")
+            raise InputError(
+                f"`{field.name}`: {message}Received: {field.name}={received}"
+            ) from None
+
+
+def _check(value: Any, annotation: Any, allowed: Allowed, default: Any = None) -> None:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return
+        annotation = next(a for a in arguments if a is not type(None))
+        origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            raise InputError(f"expected several values. Received: {show(value)}")
+        if not value and default != ():
+            raise InputError("expected one value at least. Received: none")
+        for element in value:
+            _check(element, arguments[0], allowed)
+        twice = [v for i, v in enumerate(value) if v in value[:i]]
+        if twice:
+            raise InputError(f"expected different values. Received: {show(twice[0])} twice")
+        return
+    if origin is Literal:
+        if not isinstance(value, str) or value not in arguments:
+            raise InputError(f"expected one of {', '.join(arguments)}. Received: {show(value)}")
+        return
+    abstract, word = {
+        int: (numbers.Integral, "an integer"),
+        float: (numbers.Real, "a number"),
+        bool: (bool, "true or false"),
+        str: (str, "text"),
+    }[annotation]
+    # A boolean is an integer to Python, but means something else.
+    if not isinstance(value, abstract) or (isinstance(value, bool) and annotation is not bool):
+        raise InputError(f"expected {word}. Received: {show(value)}")
+    if annotation is int:
+        value = int(value)
+    elif annotation is float:
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
+    if annotation is not bool:
+        allowed.check(value)
 
 
 def flag(name: str) -> str:
@@ -47,20 +241,30 @@ def _nearest(word: str, valid: Sequence[str]) -> str:
     return f" Did you mean {folded[close[0]]}?" if close else ""
 
 
-def _number(kind: type, wanted: str) -> Callable[[str], Any]:
-    def convert(text: str):
-        try:
-            return kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"expected {wanted}. Received: {text}") from None
+def _integer(text: str) -> int:
+    # Python refuses to read more than 4,300 digits; no option has as many as 30.
+    if _INTEGER.fullmatch(text) and len(text) <= 30:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected an integer. Received: {show(text)}")
 
-    return convert
+
+def _float(text: str) -> float:
+    match = _DECIMAL.fullmatch(text)
+    if match and len(text) <= 400:
+        number = float(text)
+        # 1e-400 would be read as 0, which many options take for something else.
+        if number or not re.search("[1-9]", match[1]):
+            return number
+        raise argparse.ArgumentTypeError(
+            f"expected a number that float32 can hold. Received: {show(text)}"
+        )
+    raise argparse.ArgumentTypeError(f"expected a number. Received: {show(text)}")
 
 
 def _boolean(text: str) -> bool:
     if text.lower() in _TRUE + _FALSE:
         return text.lower() in _TRUE
-    raise argparse.ArgumentTypeError(f"expected true or false. Received: {text}")
+    raise argparse.ArgumentTypeError(f"expected true or false. Received: {show(text)}")
 
 
 def _choice(choices: Sequence[str]) -> Callable[[str], str]:
@@ -68,7 +272,8 @@ def _choice(choices: Sequence[str]) -> Callable[[str], str]:
         if text in choices:
             return text
         raise argparse.ArgumentTypeError(
-            f"expected one of {', '.join(choices)}.{_nearest(text, choices)} Received: {text}"
+            f"expected one of {', '.join(choices)}.{_nearest(text[:80], choices)} "
+            f"Received: {show(text)}"
         )
 
     return convert
@@ -83,13 +288,27 @@ def _converter(annotation) -> tuple[Callable[[str], Any], str]:
         return _choice(arguments), "{" + ",".join(arguments) + "}"
     if origin is tuple:
         convert, word = _converter(arguments[0])
-        return lambda text: tuple(convert(t) for t in text.split(",") if t), f"{word},..."
+        return lambda text: tuple(convert(t) for t in text.split(",")), f"{word},..."
     return {
-        int: (_number(int, "an integer"), "INT"),
-        float: (_number(float, "a number"), "FLOAT"),
+        int: (_integer, "INT"),
+        float: (_float, "FLOAT"),
         bool: (_boolean, "BOOL"),
         str: (str, "TEXT"),
     }[annotation]
+
+
+def _checked(convert: Callable[[str], Any], annotation: Any, allowed: Allowed):
+    """The converter with the declaration's check behind it."""
+
+    def read(text: str):
+        value = convert(text)
+        try:
+            _check(value, annotation, allowed)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return value
+
+    return read
 
 
 class _Parser(argparse.ArgumentParser):
@@ -104,7 +323,7 @@ class _Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (--help lists every option)\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)} (--help lists every option)\n")
 
 
 def parse(
@@ -128,7 +347,7 @@ def parse(
         The options that were given, by field name; `build` adds the defaults.
 
     Raises:
-        SystemExit: With status 2, on an unknown option or a value of the wrong type.
+        SystemExit: With status 2, on an unknown option or a value that is not allowed.
     """
     parser = _Parser(prog=program, usage="%(prog)s [--option value ...]", description=description)
     names, groups = [], {}
@@ -151,16 +370,16 @@ def parse(
             group.add_argument(
                 flag(field.name),
                 dest=field.name,
-                type=convert,
+                type=_checked(convert, hints[field.name], field.metadata["allowed"]),
                 metavar=word,
                 help=(field.metadata["help"] + default).replace("%", "%%"),
                 **extra,
             )
     given, unknown = parser.parse_known_args(argv)
     if unknown:
-        word = unknown[0].partition("=")[0]
+        word = unknown[0].partition("=")[0][:80]
         nearest = _nearest(word.replace("_", "-"), names) if word.startswith("-") else ""
-        parser.error(f"unknown option.{nearest} Received: {unknown[0]}")
+        parser.error(f"unknown option.{nearest} Received: {show(unknown[0])}")
     return vars(given)
 
 

@@ -15,6 +15,7 @@ from recipes.common.console import make_console, one_line_errors
 from recipes.common.distribute import Layout, distribute, wait_for_hosts
 from recipes.common.options import build, parse
 from recipes.common.run_folder import RunFolder
+from recipes.common.settings import check_given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Recipe:
         given = parse([self.config], argv, program=program, description=self.description)
         console = make_console()
         with one_line_errors(program):
+            check_given(given)
             if "resume" in given:
                 folder = RunFolder(given["resume"])
                 config = folder.read_config(self.config, given)

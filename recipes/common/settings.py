@@ -1,13 +1,17 @@
 """The options that every recipe has: how long, how fast, how precise, and where it goes."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
-from keras_h0h1._validation import check_integer, check_number
 from recipes.common.distribute import KINDS
-from recipes.common.options import option
+from recipes.common.errors import InputError
+from recipes.common.options import check_options, flag, option
 
 SCHEDULES = ("none", "linear", "h0h1")
+# Bounds that several options share. Rates far above any that trains are allowed, to see a run
+# diverge; losses as far from 0 as float32 can divide by C.
+LARGEST_RATE, LARGEST_LOSS, MOST_STEPS = 1e6, 1e12, 10**9
+LARGEST_SEED = 2**32 - 1  # NumPy's
 
 
 @dataclasses.dataclass
@@ -20,46 +24,87 @@ class Training:
         " Each ends in the same linear decay",
     )
     peak_lr: float = option(
-        1e-3, "the plateau's rate; 1e-3 is what the (H0, H1) paper shows for its language models"
+        1e-3,
+        "the plateau's rate; 1e-3 is what the (H0, H1) paper shows for its language models",
+        above=0,
+        high=LARGEST_RATE,
     )
     C: float | None = option(
         None,
         "h0h1: the loss at which the rate reaches its peak [default: half the initial loss that the"
         " recipe's classes imply, near the papers' 5 for ln 50280 = 10.8]",
+        low=1e-12,
+        high=LARGEST_LOSS,
     )
-    f_star: float = option(0.0, "h0h1: a lower bound on the loss; 0 is the paper's choice")
-    warmup: float = option(0.2, "linear: share of the updates spent warming up; 0.2 as the paper")
-    decay: float = option(0.2, "share of the updates in the final linear decay; 0.2 as the paper")
-    final_lr: float = option(1e-5, "where the final decay ends; 1e-5 as the paper")
-    steps: int | None = option(None, "optimizer updates [default: by size]")
-    epochs: float | None = option(None, "passes over the training data, instead of --steps")
-    batch_size: int | None = option(None, "examples in a micro-batch [default: by size]")
+    f_star: float = option(
+        0.0,
+        "h0h1: a lower bound on the loss; 0 is the paper's choice",
+        low=-LARGEST_LOSS,
+        high=LARGEST_LOSS,
+    )
+    warmup: float = option(
+        0.2, "linear: share of the updates spent warming up; 0.2 as the paper", low=0, high=1
+    )
+    decay: float = option(
+        0.2, "share of the updates in the final linear decay; 0.2 as the paper", low=0, high=1
+    )
+    final_lr: float = option(
+        1e-5, "where the final decay ends; 1e-5 as the paper", low=0, high=LARGEST_RATE
+    )
+    steps: int | None = option(None, "optimizer updates [default: by size]", low=1, high=MOST_STEPS)
+    epochs: float | None = option(
+        None, "passes over the training data, instead of --steps", above=0, high=1e6
+    )
+    batch_size: int | None = option(
+        None, "examples in a micro-batch [default: by size]", low=1, high=2**20
+    )
     accumulate: int | None = option(
         None,
         "micro-batches averaged for one update; raises the batch without memory [default: by size]",
+        low=1,
+        high=2**20,
     )
     weight_decay: float = option(
-        0.1, "decoupled; 0.1 is the habit for language models. Keras multiplies it by the rate"
+        0.1,
+        "decoupled; 0.1 is the habit for language models. Keras multiplies it by the rate",
+        low=0,
+        high=1e6,
     )
-    beta_1: float = option(0.9, "AdamW's average of gradients")
+    beta_1: float = option(0.9, "AdamW's average of gradients", low=0, below=1)
     beta_2: float = option(
-        0.95, "AdamW's average of squares; 0.95 recovers from spikes faster than 0.999"
+        0.95,
+        "AdamW's average of squares; 0.95 recovers from spikes faster than 0.999",
+        low=0,
+        below=1,
     )
-    clip: float = option(1.0, "largest global norm of the gradient; 0 switches clipping off")
+    clip: float = option(
+        1.0, "largest global norm of the gradient; 0 switches clipping off", low=0, high=1e30
+    )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
         "float32",
         "mixed_bfloat16 halves memory on GPU and TPU; on a CPU it is slower. mixed_float16 adds"
         " loss scaling",
     )
-    seed: int = option(0, "of the weights, of dropout and of the order of the data")
+    seed: int = option(
+        0, "of the weights, of dropout and of the order of the data", low=0, high=LARGEST_SEED
+    )
     eval_every: int | None = option(
-        None, "updates between evaluations [default: a tenth of --steps]"
+        None,
+        "updates between evaluations [default: a tenth of --steps]",
+        low=1,
+        high=MOST_STEPS,
     )
     checkpoint_every: int | None = option(
-        None, "updates between checkpoints [default: one at each evaluation]"
+        None,
+        "updates between checkpoints [default: one at each evaluation]",
+        low=1,
+        high=MOST_STEPS,
     )
     keep: int = option(
-        2, "checkpoints that stay; 2, so that there is another one if a disk spoils the newest"
+        2,
+        "checkpoints that stay; 2, so that there is another one if a disk spoils the newest",
+        low=1,
+        high=MOST_STEPS,
     )
     jit: Literal["auto", "on", "off"] = option(
         "auto",
@@ -72,40 +117,32 @@ class Training:
         " TensorFlow's strategies; auto: all accelerators of this machine, if several",
     )
     model_shards: int | None = option(
-        None, "model: devices that share one copy of the model [default: all]"
+        None,
+        "model: devices that share one copy of the model [default: all]",
+        low=1,
+        high=2**16,
     )
-    runs: str = option("runs", "folder in which each run makes a folder of its own")
-    name: str | None = option(None, "the run folder's name [default: recipe, schedule and time]")
+    runs: str = option("runs", "folder in which each run makes a folder of its own", kind="folder")
+    name: str | None = option(
+        None, "the run folder's name [default: recipe, schedule and time]", kind="name"
+    )
     resume: str | None = option(
         None,
         "a run folder to go on with, from its newest valid checkpoint, with its own configuration;"
         " --keep, --checkpoint-every, --stop-after, --distribute may be given anew",
+        kind="folder",
     )
     stop_after: int | None = option(
-        None, "stop after this many updates, with a checkpoint to --resume from"
+        None,
+        "stop after this many updates, with a checkpoint to --resume from",
+        low=1,
+        high=MOST_STEPS,
     )
 
     def __post_init__(self):
-        for name in (
-            "steps", "batch_size", "accumulate", "eval_every", "stop_after",
-            "checkpoint_every", "keep", "model_shards",
-        ):  # fmt: skip
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), low=1)
-        # A recipe may leave `None` what it decides by model and data.
-        for name in ("peak_lr", "C", "epochs"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), low=0, strict=True)
-        for name in ("final_lr", "weight_decay", "clip"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), low=0)
-        for name in ("warmup", "decay", "beta_1", "beta_2"):
-            check_number(name, getattr(self, name), low=0, high=1)
-        if self.f_star is not None:
-            check_number("f_star", self.f_star)
-        check_integer("seed", self.seed, low=0)
+        check_options(self)
         if self.schedule == "linear" and self.warmup + self.decay > 1:
-            raise ValueError(
+            raise InputError(
                 "`warmup` and `decay` are shares of the run and must not exceed 1 together. "
                 f"Received: warmup={self.warmup}, decay={self.decay}"
             )
@@ -128,3 +165,28 @@ class Training:
         filled.eval_every = filled.eval_every or max(1, filled.steps // 10)
         filled.C = filled.C or initial_loss / 2
         return filled
+
+
+def check_given(given: dict[str, Any]) -> None:
+    """Refuses options of one command line of which one would be without effect.
+
+    Args:
+        given: What was given, by field name, without the defaults.
+
+    Raises:
+        InputError: If an option was given that the others leave without effect.
+    """
+
+    def refuse(name: str, why: str):
+        raise InputError(
+            f"{flag(name)} has no effect {why}; leave it out. Received: {flag(name)} {given[name]}"
+        )
+
+    if "resume" in given:
+        for name in ("name", "runs"):
+            if name in given:
+                refuse(name, "with --resume, which goes on in the run's own folder")
+        # The rest has to agree with the run's configuration, which is checked there.
+        return
+    if "steps" in given and "epochs" in given:
+        refuse("steps", "with --epochs, which stands for it")

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from recipes.common.console import one_line_errors
 from recipes.common.files import atomic
-from recipes.common.options import build, option, parse
+from recipes.common.options import build, check_options, option, parse
 from recipes.report.page import build_page
 from recipes.report.reading import read
 
@@ -29,8 +29,11 @@ PROGRAM = "python -m recipes.report"
 class Report:
     """Report: where it goes."""
 
-    out: str = option("runs/report.html", "the page")
+    out: str = option("runs/report.html", "the page", kind="path")
     title: str | None = option(None, "its heading [default: the folders' names]")
+
+    def __post_init__(self):
+        check_options(self)
 
 
 def report(folders: Sequence[str | Path], out: str | Path, title: str | None = None) -> Path:

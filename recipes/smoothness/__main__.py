@@ -21,13 +21,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from keras_h0h1._validation import check_choice, check_integer, check_number
 from keras_h0h1.callbacks.smoothness_probe import SmoothnessProbe
 from keras_h0h1.curvature import NotIdentified, fit_smoothness
 from recipes.common.console import one_line_errors
 from recipes.common.environment import describe_environment
-from recipes.common.files import atomic, write_json
-from recipes.common.options import build, option, parse
+from recipes.common.files import atomic, make_folder, write_json
+from recipes.common.options import build, check_options, option, parse
+from recipes.common.settings import LARGEST_RATE, LARGEST_SEED, MOST_STEPS
 from recipes.common.tables import print_table, write_table
 from recipes.gpt import DEFAULTS
 from recipes.smoothness import models
@@ -51,34 +51,48 @@ class Smoothness:
     """Smoothness: which studies, at what size, and where."""
 
     quick: bool = option(False, "a smaller GPT and shorter runs: minutes instead of an hour")
-    only: tuple[str, ...] = option((), f"some of {', '.join(STUDIES)} [default: all]")
-    size: Literal[tuple(SIZES)] = option("demo", "of the GPT; 70m is the papers'")
-    steps: int | None = option(None, "updates of each run [default: quick 150, else 1000]")
-    points: int | None = option(None, "measurements in each run [default: quick 32, else 80]")
-    batch_size: int = option(16, "examples in a training batch")
-    probe_size: int | None = option(None, "examples in the probe's batch [default: batch_size]")
-    vocabulary: int | None = option(None, "tokens [default: quick 512, else by size]")
-    context: int | None = option(None, "tokens in a window [default: quick 32, else by size]")
-    rates: tuple[float, ...] = option(
-        (0.05, 0.2, 0.8), "constant rates of SGD; the middle one is that of the other studies"
+    only: tuple[Literal[tuple(STUDIES)], ...] = option(
+        (), f"some of {', '.join(STUDIES)} [default: all]"
     )
-    adam_rate: float = option(1e-3, "AdamW's rate; what the paper shows")
-    clip: float = option(1.0, "global norm of the gradient under SGD, as in the paper")
-    iterations: int = option(16, "Lanczos iterations at most; tolerance 2%")
-    data: tuple[str, ...] = option((), "text, as in recipes.gpt [default: the standard library]")
-    cache: str | None = option(None, "folder for tokenizers and tokens")
-    seed: int = option(0, "of weights and of the order of the data")
-    out: str = option("runs/smoothness", "the folder for figures, tables and data")
+    size: Literal[tuple(SIZES)] = option("demo", "of the GPT; 70m is the papers'")
+    steps: int | None = option(
+        None, "updates of each run [default: quick 150, else 1000]", low=1, high=MOST_STEPS
+    )
+    points: int | None = option(
+        None, "measurements in each run [default: quick 32, else 80]", low=2, high=10**5
+    )
+    batch_size: int = option(16, "examples in a training batch", low=1, high=2**20)
+    probe_size: int | None = option(
+        None, "examples in the probe's batch [default: batch_size]", low=1, high=2**20
+    )
+    vocabulary: int | None = option(
+        None, "tokens [default: quick 512, else by size]", low=2, high=2**22
+    )
+    context: int | None = option(
+        None, "tokens in a window [default: quick 32, else by size]", low=2, high=2**20
+    )
+    rates: tuple[float, ...] = option(
+        (0.05, 0.2, 0.8),
+        "constant rates of SGD; the middle one is that of the other studies",
+        above=0,
+        high=LARGEST_RATE,
+    )
+    adam_rate: float = option(
+        1e-3, "AdamW's rate; what the paper shows", above=0, high=LARGEST_RATE
+    )
+    clip: float = option(
+        1.0, "global norm of the gradient under SGD, as in the paper", low=0, high=1e30
+    )
+    iterations: int = option(16, "Lanczos iterations at most; tolerance 2%", low=1, high=10**4)
+    data: tuple[str, ...] = option(
+        (), "text, as in recipes.gpt [default: the standard library]", kind="path"
+    )
+    cache: str | None = option(None, "folder for tokenizers and tokens", kind="folder")
+    seed: int = option(0, "of weights and of the order of the data", low=0, high=LARGEST_SEED)
+    out: str = option("runs/smoothness", "the folder for figures, tables and data", kind="folder")
 
     def __post_init__(self):
-        for name in self.only:
-            check_choice("only", name, tuple(STUDIES))
-        for rate in self.rates:
-            check_number("rates", rate, low=0, strict=True)
-        for name in ("batch_size", "iterations"):
-            check_integer(name, getattr(self, name), low=1)
-        if not self.rates:
-            raise ValueError("`rates` must name one rate at least. Received: rates=()")
+        check_options(self)
 
     def resolved(self) -> "Smoothness":
         defaults = DEFAULTS[self.size]
@@ -292,7 +306,7 @@ def run(config: Smoothness, console: Console) -> list[dict]:
     """Runs the studies and returns the table."""
     config = config.resolved()
     began = time.perf_counter()
-    folder = Path(config.out)
+    folder = make_folder(Path(config.out))
     corpus = load_corpus(config.data, config.vocabulary, cache=config.cache)
     tokens = TokenBatches(corpus.training, config.context, config.batch_size, config.seed)
     held = TokenBatches(corpus.validation, config.context, config.probe_size, config.seed)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import keras
 
-from keras_h0h1._validation import check_integer, check_number
+from recipes.common.errors import InputError
 from recipes.common.optimizers import build_adamw, jit_compile
 from recipes.common.options import option
 from recipes.text.cost import HARDWARE
@@ -25,6 +25,8 @@ class Scale:
         "tokens whose logits are held at a time; they are made again in the backward pass, which"
         " saves most of the memory of a large vocabulary. 0: all at once [default: demo 0, else"
         " 2048]",
+        low=0,
+        high=2**30,
     )
     remat: Literal["none", "blocks"] = option(
         "none",
@@ -45,31 +47,31 @@ class Scale:
         None, "dry run: the accelerator to reckon with [default: each that is known]"
     )
     utilisation: float | None = option(
-        None, f"dry run: share of the accelerator's peak, an assumption [default: {UTILISATION}]"
+        None,
+        f"dry run: share of the accelerator's peak, an assumption [default: {UTILISATION}]",
+        above=0,
+        high=1,
     )
     price: float | None = option(
-        None, "dry run: of an hour of one --hardware, in any currency [default: hours only]"
+        None,
+        "dry run: of an hour of one --hardware, in any currency [default: hours only]",
+        low=0,
+        high=1e12,
     )
 
     def __post_init__(self):
         super().__post_init__()
-        if self.loss_block is not None:
-            check_integer("loss_block", self.loss_block, low=0)
-        if self.utilisation is not None:
-            check_number("utilisation", self.utilisation, low=0, high=1, strict=True)
-        if self.price is not None:
-            check_number("price", self.price, low=0)
-            if self.hardware is None:
-                raise ValueError(f"A price is that of one --hardware. Received: price={self.price}")
+        if self.price is not None and self.hardware is None:
+            raise InputError(f"A price is that of one --hardware. Received: price={self.price}")
         for name in ("hardware", "utilisation", "price"):
             if getattr(self, name) is not None and not self.dry_run:
-                raise ValueError(
+                raise InputError(
                     f"`{name}` is of --dry-run. Received: {name}={getattr(self, name)}"
                 )
         if self.remat == "blocks" and self.dropout:
             # The blocks would draw their dropout inside the recomputation, where Keras cannot
             # keep the state of its generators.
-            raise ValueError(
+            raise InputError(
                 "Rematerialised blocks cannot have dropout. "
                 f"Received: remat=blocks, dropout={self.dropout}"
             )

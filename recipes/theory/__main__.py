@@ -13,17 +13,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from keras_h0h1._validation import check_choice
 from recipes.common.console import one_line_errors
 from recipes.common.environment import describe_environment
-from recipes.common.files import atomic, write_json
-from recipes.common.options import build, option, parse
+from recipes.common.files import atomic, make_folder, write_json
+from recipes.common.options import build, check_options, option, parse
 from recipes.common.tables import print_table, write_table
 from recipes.theory import bounds, chains, powers, schedules, separation, sharpness, two_layer
 from recipes.theory.experiment import Experiment, Result
@@ -40,12 +40,13 @@ class Theory:
     """Theory: which experiments, and where."""
 
     quick: bool = option(False, "smaller grids: under a minute instead of a few")
-    only: tuple[str, ...] = option((), f"some of {', '.join(EXPERIMENTS)} [default: all]")
-    out: str = option("runs/theory", "the folder for figures, tables and data")
+    only: tuple[Literal[tuple(EXPERIMENTS)], ...] = option(
+        (), f"some of {', '.join(EXPERIMENTS)} [default: all]"
+    )
+    out: str = option("runs/theory", "the folder for figures, tables and data", kind="folder")
 
     def __post_init__(self):
-        for name in self.only:
-            check_choice("only", name, tuple(EXPERIMENTS))
+        check_options(self)
 
 
 def use_float64() -> None:
@@ -72,7 +73,7 @@ def save(experiment: Experiment, result: Result, folder: Path) -> None:
 def run(config: Theory, console: Console) -> dict:
     """Runs the experiments of `config` and returns `{name: findings}`."""
     use_float64()
-    folder = Path(config.out)
+    folder = make_folder(Path(config.out))
     chosen = [EXPERIMENTS[name] for name in config.only or EXPERIMENTS]
     findings, seconds = {}, {}
     columns = (

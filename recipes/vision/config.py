@@ -4,9 +4,9 @@ import dataclasses
 import math
 from typing import Literal
 
-from keras_h0h1._validation import check_integer, check_number
+from recipes.common.errors import InputError
 from recipes.common.options import option
-from recipes.common.settings import Training
+from recipes.common.settings import LARGEST_LOSS, LARGEST_RATE, Training
 from recipes.vision.augment import Augmentation, default_augmentation
 from recipes.vision.data import DATASETS, ImageData
 from recipes.vision.models import LIBRARIES, MODELS, ResNet, ViT, entropy_of_smoothed
@@ -54,19 +54,28 @@ class VisionConfig(Training):
         None,
         "the plateau's rate [default: 1e-3 for AdamW, 0.1 for SGD with 256 images an update and in"
         " proportion with others; 2e-3 and 0.4 for vit-micro and resnet8 on Fashion-MNIST]",
+        above=0,
+        high=LARGEST_RATE,
     )
     f_star: float | None = option(
         None,
         "h0h1: a lower bound on the loss [default: the entropy of the smoothed labels; 0, the"
         " paper's choice, without smoothing]",
+        low=-LARGEST_LOSS,
+        high=LARGEST_LOSS,
     )
     weight_decay: float | None = option(
         None,
         "decoupled; Keras multiplies it by the rate [default: 0.05 for AdamW; 5e-3 for SGD, as"
         " 5e-4 added to the gradient under momentum 0.9]",
+        low=0,
+        high=1e6,
     )
     clip: float | None = option(
-        None, "largest global norm of the gradient; 0 for none [default: 1 for AdamW, 0 for SGD]"
+        None,
+        "largest global norm of the gradient; 0 for none [default: 1 for AdamW, 0 for SGD]",
+        low=0,
+        high=1e30,
     )
     model: Literal[tuple(MODELS)] = option(
         "resnet18",
@@ -80,29 +89,47 @@ class VisionConfig(Training):
     patch: int | None = option(
         None,
         "ViT: side of a patch in pixels [default: 4, as the paper; vit-micro on Fashion-MNIST 7]",
+        low=1,
+        high=1024,
     )
     data: Literal[DATASETS] = option("digits", "digits come with scikit-learn, others as it says")
-    data_dir: str | None = option(None, "folder of the data's files [default: the usual places]")
+    data_dir: str | None = option(
+        None, "folder of the data's files [default: the usual places]", kind="path"
+    )
     image_size: int | None = option(
-        None, "--data folder: height and width that images are brought to [default: 32]"
+        None,
+        "--data folder: height and width that images are brought to [default: 32]",
+        low=1,
+        high=4096,
     )
     optimizer: Literal["sgd", "adamw"] | None = option(
         None, "[default: sgd, with momentum, for ResNets; adamw for ViTs]"
     )
-    momentum: float = option(0.9, "sgd's")
+    momentum: float = option(0.9, "sgd's", low=0, below=1)
     label_smoothing: float = option(
-        0.0, "share of each training label that is spread over all classes; evaluation has none"
+        0.0,
+        "share of each training label that is spread over all classes; evaluation has none",
+        low=0,
+        below=1,
     )
     stochastic_depth: float = option(
-        0.0, "rate at which the last block is skipped in training; less for those before it"
+        0.0,
+        "rate at which the last block is skipped in training; less for those before it",
+        low=0,
+        below=1,
     )
     ema: float = option(
-        0.0, "evaluate and save the weights' moving average, with this momentum per update"
+        0.0,
+        "evaluate and save the weights' moving average, with this momentum per update",
+        low=0,
+        below=1,
     )
     crop: int | None = option(
         None,
         "pixels by which training images are shifted [default: by data set, 1 to 4; 0 below 20"
         " epochs]",
+        low=0,
+        high=1024,
     )
     flip: bool | None = option(
         None,
@@ -110,39 +137,36 @@ class VisionConfig(Training):
         " epochs]",
     )
     mixup: float = option(
-        0.0, "blends pairs of images and their labels, weight from Beta(a, a); 0.2 on ImageNet"
+        0.0,
+        "blends pairs of images and their labels, weight from Beta(a, a); 0.2 on ImageNet",
+        low=0,
+        high=1,
     )
     cutmix: float = option(
-        0.0, "puts a rectangle of another image in, area from Beta(a, a); its paper has 1"
+        0.0,
+        "puts a rectangle of another image in, area from Beta(a, a); its paper has 1",
+        low=0,
+        high=1,
     )
     rand_augment: float = option(
-        0.0, "strength of RandAugment, 0 to 1, two operations for each image; 0.9 on ImageNet"
+        0.0,
+        "strength of RandAugment, 0 to 1, two operations for each image; 0.9 on ImageNet",
+        low=0,
+        high=1,
     )
     initial_weights: str | None = option(
-        None, "start from the weights in this .weights.h5 or .keras file, of the same model"
+        None,
+        "start from the weights in this .weights.h5 or .keras file, of the same model",
+        kind="path",
     )
-    workers: int = option(2, "threads that prepare batches; 0 prepares them in between")
+    workers: int = option(
+        2, "threads that prepare batches; 0 prepares them in between", low=0, high=256
+    )
     quick: bool = option(
         False,
         "fewer passes over the data: on the digits 6 for ResNets and 12 for ViTs, a few minutes on"
         " two CPU cores; on ImageNet a tenth, elsewhere 1. The model stays the one named",
     )
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("mixup", "cutmix", "rand_augment"):
-            check_number(name, getattr(self, name), low=0, high=1)
-        for name in ("momentum", "label_smoothing", "stochastic_depth", "ema"):
-            value = check_number(name, getattr(self, name), low=0, high=1)
-            if value == 1:
-                raise ValueError(f"`{name}` must be below 1. Received: {name}={value}")
-        if self.patch is not None:
-            check_integer("patch", self.patch, low=1)
-        if self.crop is not None:
-            check_integer("crop", self.crop, low=0)
-        if self.image_size is not None:
-            check_integer("image_size", self.image_size, low=1)
-        check_integer("workers", self.workers, low=0)
 
     @property
     def shape(self) -> ResNet | ViT:
@@ -200,7 +224,7 @@ def _check_effect(config: VisionConfig, vit: bool, optimizer: str) -> None:
         default = next(f.default for f in dataclasses.fields(config) if f.name == name)
         value = getattr(config, name)
         if not sound and value != default:
-            raise ValueError(
+            raise InputError(
                 f"`{name}` has no effect on {config.model} with {optimizer}; leave it out. "
                 f"Received: {name}={value}"
             )
