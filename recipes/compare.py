@@ -314,7 +314,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
             description=__doc__,
             exclude=_EXCLUDED,
         )
-        check_given(given)
+        check_given(given, comparison=True)
         return compare(recipe, build(Comparison, given), given, make_console())
 
 

@@ -1,6 +1,7 @@
 """The options that every recipe has: how long, how fast, how precise, and where it goes."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Literal
 
 from recipes.common.distribute import KINDS
@@ -10,7 +11,7 @@ from recipes.common.options import check_options, flag, option
 SCHEDULES = ("none", "linear", "h0h1")
 # Bounds that several options share. Rates far above any that trains are allowed, to see a run
 # diverge; losses as far from 0 as float32 can divide by C.
-LARGEST_RATE, LARGEST_LOSS, MOST_STEPS = 1e6, 1e12, 10**9
+LARGEST_RATE, LARGEST_LOSS, MOST_STEPS = 1e30, 1e12, 10**9
 LARGEST_SEED = 2**32 - 1  # NumPy's
 
 
@@ -167,11 +168,12 @@ class Training:
         return filled
 
 
-def check_given(given: dict[str, Any]) -> None:
+def check_given(given: dict[str, Any], comparison: bool = False) -> None:
     """Refuses options of one command line of which one would be without effect.
 
     Args:
         given: What was given, by field name, without the defaults.
+        comparison: Whether they are those of `recipes.compare`, which has several schedules.
 
     Raises:
         InputError: If an option was given that the others leave without effect.
@@ -183,10 +185,19 @@ def check_given(given: dict[str, Any]) -> None:
         )
 
     if "resume" in given:
-        for name in ("name", "runs"):
-            if name in given:
+        folder = Path(given["resume"]).resolve()
+        own = {"name": folder.name, "runs": folder.parent}
+        for name, value in own.items():
+            told = given.get(name, value)
+            if (Path(told).resolve() if name == "runs" else told) != value:
                 refuse(name, "with --resume, which goes on in the run's own folder")
         # The rest has to agree with the run's configuration, which is checked there.
         return
     if "steps" in given and "epochs" in given:
         refuse("steps", "with --epochs, which stands for it")
+    schedules = (
+        given.get("schedules", SCHEDULES) if comparison else (given.get("schedule", "h0h1"),)
+    )
+    for name, schedule in (("warmup", "linear"), ("C", "h0h1"), ("f_star", "h0h1")):
+        if name in given and schedule not in schedules:
+            refuse(name, f"without the schedule {schedule}")
