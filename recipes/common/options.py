@@ -23,6 +23,7 @@ import math
 import numbers
 import re
 import struct
+import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -79,9 +80,7 @@ class Allowed:
         if isinstance(number, int):
             if abs(number) > _INT_MAX:
                 return False
-        elif not math.isfinite(number) or not (
-            number == 0 or _FLOAT32_TINY <= abs(number) <= _FLOAT32_MAX
-        ):
+        elif not _in_float32(number):
             return False
         return (
             (self.low is None or number >= self.low)
@@ -100,7 +99,13 @@ class Allowed:
         ]  # fmt: skip
         if isinstance(number, int):
             return f"an integer {' and '.join(bounds or ['of 64 bits'])}"
-        return " and ".join(["a finite number that float32 can hold", *bounds])
+        if not bounds or not _in_float32(number):
+            return "a finite number that float32 can hold"
+        return f"a number {' and '.join(bounds)}"
+
+
+def _in_float32(number: float) -> bool:
+    return number == 0 or _FLOAT32_TINY <= abs(number) <= _FLOAT32_MAX
 
 
 def _check_text(text: str, kind: Kind) -> None:
@@ -111,17 +116,17 @@ def _check_text(text: str, kind: Kind) -> None:
         refuse("something that is not empty")
     if not all(c.isprintable() for c in text):
         refuse("one line of printable characters")
+    if len(text.encode()) > _PATH_MAX:
+        refuse(f"at most {_PATH_MAX} bytes")
     if kind == "text":
         return
     parts = [text] if kind == "name" else Path(text).parts
     longest = max(len(part.encode()) for part in parts)
     if kind == "name" and (text in (".", "..") or "/" in text or "\\" in text):
         refuse("a name, without folders")
-    if longest > _NAME_MAX - _ROOM * (kind != "path") or len(text.encode()) > _PATH_MAX:
-        refuse(
-            f"names of at most {_NAME_MAX - _ROOM * (kind != 'path')} bytes and a path of at most "
-            f"{_PATH_MAX}"
-        )
+    limit = _NAME_MAX if kind == "path" else _NAME_MAX - _ROOM
+    if longest > limit:
+        refuse(f"names of at most {limit} bytes")
     if kind == "folder":
         path = Path(text).expanduser() if text.startswith("~") else Path(text)
         existing = next((p for p in (path, *path.parents) if _exists(p)), None)
@@ -375,6 +380,11 @@ def parse(
                 help=(field.metadata["help"] + default).replace("%", "%%"),
                 **extra,
             )
+    argv = list(sys.argv[1:] if argv is None else argv)
+    for word in argv:
+        # argparse drops these two dashes wherever they are, and leaves the option empty.
+        if word == "--" or word.partition("=")[2] == "--":
+            parser.error(f"expected options and their values. Received: {show(word)}")
     given, unknown = parser.parse_known_args(argv)
     if unknown:
         word = unknown[0].partition("=")[0][:80]

@@ -113,10 +113,13 @@ def test_compares_with_the_same_batches_and_weights(tiny_options, tmp_path, caps
     ("argv", "words"),
     [
         (["gtp"], "Received: recipe='gtp'"),
-        (["--schedules=none,lineer"], "Received: schedules='lineer'"),
+        (
+            ["--schedules=none,lineer"],
+            "--schedules: expected one of none, linear, h0h1. Did you mean linear? ",
+        ),
         (["--schedule=none"], "--schedules"),
-        (["--seeds=-1"], "Received: seeds=-1"),
-        (["--peak-lr=0"], "Received: peak_lr=0.0"),
+        (["--seeds=-1"], "--seeds: expected an integer >= 0"),
+        (["--peak-lr=0"], "--peak-lr: expected a number > 0"),
     ],
 )
 def test_mistakes(argv, words, capsys):
