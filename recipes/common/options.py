@@ -182,10 +182,12 @@ def check_options(config: Any) -> None:
         try:
             _check(value, hints[field.name], field.metadata["allowed"], field.default)
         except InputError as error:
-            message, _, received = str(error).rpartition("Received: ")
-            raise InputError(
-                f"`{field.name}`: {message}Received: {field.name}={received}"
-            ) from None
+            raise InputError(f"`{field.name}`: {_named(error, field.name)}") from None
+
+
+def _named(error: InputError, name: str) -> str:
+    message, received, value = str(error).rpartition("Received: ")
+    return f"{message}{received}{name}={value}"
 
 
 def _check(value: Any, annotation: Any, allowed: Allowed, default: Any = None) -> None:
@@ -302,7 +304,7 @@ def _converter(annotation) -> tuple[Callable[[str], Any], str]:
     }[annotation]
 
 
-def _checked(convert: Callable[[str], Any], annotation: Any, allowed: Allowed):
+def _checked(convert: Callable[[str], Any], name: str, annotation: Any, allowed: Allowed):
     """The converter with the declaration's check behind it."""
 
     def read(text: str):
@@ -310,7 +312,7 @@ def _checked(convert: Callable[[str], Any], annotation: Any, allowed: Allowed):
         try:
             _check(value, annotation, allowed)
         except InputError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+            raise argparse.ArgumentTypeError(_named(error, name)) from None
         return value
 
     return read
@@ -375,7 +377,7 @@ def parse(
             group.add_argument(
                 flag(field.name),
                 dest=field.name,
-                type=_checked(convert, hints[field.name], field.metadata["allowed"]),
+                type=_checked(convert, field.name, hints[field.name], field.metadata["allowed"]),
                 metavar=word,
                 help=(field.metadata["help"] + default).replace("%", "%%"),
                 **extra,
