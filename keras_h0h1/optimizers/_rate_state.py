@@ -1,5 +1,6 @@
 """The variables of one loss-driven schedule, and how one step moves them."""
 
+import numpy as np
 from keras import initializers, ops
 
 from keras_h0h1 import _keras
@@ -31,7 +32,8 @@ class RateState:
         self.variables = {
             name: add_variable(
                 shape=(),
-                initializer=initializers.Constant(value),
+                # TensorFlow takes a Python number by way of float32.
+                initializer=initializers.Constant(np.asarray(value, _keras.state_dtype())),
                 dtype=_keras.state_dtype(),
                 # Every replica assigns the same number: any of them will do.
                 aggregation="only_first_replica",

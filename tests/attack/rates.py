@@ -92,8 +92,9 @@ def outcome(combination) -> str:
         rate = float(optimizer.rate_states[0].rate())
         state = optimizer.rate_states[0].variables
         values = {name: float(keras.ops.convert_to_numpy(v)) for name, v in state.items()}
-        if not math.isfinite(float(weight[0])):
-            return f"weight {float(weight[0])} at rate {rate}"
+        value = float(keras.ops.convert_to_numpy(weight)[0])
+        if not math.isfinite(value):
+            return f"weight {value} at rate {rate}"
         if not (math.isfinite(rate) and rate >= 0.0):
             return f"rate {rate}"
         if not all(map(math.isfinite, values.values())):
