@@ -3,6 +3,8 @@
 import math
 import numbers
 
+import numpy as np
+
 
 def check_number(
     name: str, value, *, low: float | None = None, high: float | None = None, strict: bool = False
@@ -57,3 +59,35 @@ def check_choice(name: str, value, choices) -> str:
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{name}` must be one of {listed}. Received: {name}={value!r}")
     return value
+
+
+def largest_rate(dtype: str) -> float:
+    """The largest learning rate that counts as usable: its square is finite in `dtype`.
+
+    Optimizers square the rate or multiply it by numbers of any size; 1.8e19 in float32.
+    """
+    return float(np.sqrt(np.finfo(dtype).max))
+
+
+def check_representable(name: str, value: float, dtype: str, *, high: float | None = None) -> float:
+    """Returns `value` if `dtype` holds it as a normal number or 0, at most `high` in magnitude.
+
+    Subnormal numbers do not count: compilers flush them to 0.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    limits = np.finfo(dtype)
+    low, high = float(limits.tiny), float(limits.max) if high is None else high
+    if value != 0.0 and not low <= abs(value) <= high:
+        raise ValueError(
+            f"`{name}` must be 0 or between {low:g} and {high:g} in magnitude, to be usable in "
+            f"{dtype}, the dtype of the learning rate. Received: {name}={value!r}"
+        )
+    return value
+
+
+def check_rate(name: str, value, dtype: str) -> float:
+    """Returns `value` as a float that is a usable learning rate in `dtype`."""
+    number = check_number(name, value, low=0.0)
+    return check_representable(name, number, dtype, high=largest_rate(dtype))

@@ -46,6 +46,22 @@ def gap(loss, f_star=0.0):
     return xp.maximum(loss - f_star, xp.zeros_like(loss))
 
 
+def _growth(gap, H1, rho):
+    r"""$H_1 \Delta^\rho$, also where $\Delta^\rho$ alone is beyond the largest number.
+
+    0 times infinity would be NaN, and a bound cut off at the largest number a step too long.
+    """
+    xp = _namespace(gap)
+    if isinstance(H1, (int, float)) and H1 == 0:
+        return xp.zeros_like(gap * 1.0)
+    with np.errstate(over="ignore"):
+        direct = H1 * gap**rho
+        # Up to an exponent of 1 the power is beyond no number that the gap is not beyond.
+        if not isinstance(rho, (int, float)) or rho <= 1.0:
+            return direct
+        return xp.where(xp.isfinite(direct), direct, (H1 ** (1.0 / rho) * gap) ** rho)
+
+
 def curvature_bound(loss, H0, H1, f_star=0.0, rho=1.0):
     r"""$\ell(\Delta) = H_0 + H_1 \Delta^\rho$, the bound on $\|\nabla^2 f\|$.
 
@@ -54,7 +70,7 @@ def curvature_bound(loss, H0, H1, f_star=0.0, rho=1.0):
     >>> float(curvature_bound(3.0, H0=1.0, H1=2.0))
     7.0
     """
-    return H0 + H1 * gap(loss, f_star) ** rho
+    return H0 + _growth(gap(loss, f_star), H1, rho)
 
 
 def _reciprocal(bound):
@@ -89,7 +105,9 @@ def sharp(loss, H0, H1, f_star=0.0, rho=1.0):
 def practical_factor(loss, C, f_star=0.0, rho=1.0):
     r"""$1 / \max(1, (\Delta / C)^\rho)$, what the practical rule multiplies the base rate by.
 
-    Exactly 1 as soon as the gap is at most `C`. Paper A's rule has `f_star=0` and `rho=1`.
+    Exactly 1 as soon as the gap is at most `C`. Paper A's rule has `f_star=0` and `rho=1`. A
+    factor below the smallest number of its dtype is 0: in float32 that is a gap of $10^{38}$ `C`,
+    or of $10^{38/\rho}$ `C`.
 
     Example: a language model with 50,280 words starts at loss ln 50280 = 10.83.
 
@@ -113,7 +131,7 @@ def power(loss, H0, H1, f_star=0.0, rho=1.0, c=0.5):
     0.020833
     """
     xp = _namespace(loss)
-    growth = 3.0**rho * H1 * gap(loss, f_star) ** rho
+    growth = _growth(gap(loss, f_star), 3.0**rho * H1, rho)
     return c * _reciprocal(xp.maximum(growth, xp.zeros_like(loss) + H0))
 
 

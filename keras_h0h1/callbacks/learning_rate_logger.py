@@ -171,7 +171,7 @@ def read_rates(model) -> dict[str, float]:
         return {
             "step": int(step),
             "batch_loss": float(values["loss"]),
-            "learning_rate": float(schedule.rate(last, values)),
+            "learning_rate": float(schedule.effective_rate(last, values)),
             "learning_rate_factor": float(schedule.factor(values)),
             "base_learning_rate": float(schedule.base_rate(last, values)),
         }

@@ -1,5 +1,6 @@
 """The variables of one loss-driven schedule, and how one step moves them."""
 
+import numpy as np
 from keras import initializers, ops
 
 from keras_h0h1 import _keras
@@ -23,13 +24,16 @@ class RateState:
         self.leaf = leaf
         self.schedule = schedule
         self.num_micro_batches = leaf.gradient_accumulation_steps or 1
-        values = {"loss": 0.0, **schedule.initial_state()}
+        schedule.check_constants(_keras.state_dtype())
+        # A rate of 0 moves nothing: the step until the first usable rate.
+        values = {"loss": 0.0, "last_rate": 0.0, **schedule.initial_state()}
         if self.num_micro_batches > 1:
             values |= {"loss_sum": 0.0, "loss_count": 0.0}
         self.variables = {
             name: add_variable(
                 shape=(),
-                initializer=initializers.Constant(value),
+                # TensorFlow takes a Python number by way of float32.
+                initializer=initializers.Constant(np.asarray(value, _keras.state_dtype())),
                 dtype=_keras.state_dtype(),
                 # Every replica assigns the same number: any of them will do.
                 aggregation="only_first_replica",
@@ -42,7 +46,7 @@ class RateState:
     def rate(self):
         """The effective rate of the last step; before the first, of the step to come."""
         last_step = ops.maximum(_keras.get_iterations(self.leaf) - 1, 0)
-        return self.schedule.rate(last_step, self.schedule.current_state())
+        return self.schedule.effective_rate(last_step, self.schedule.current_state())
 
     def base_rate(self):
         """The base rate of the last step; before the first, of the step to come."""
@@ -56,6 +60,9 @@ class RateState:
     def advance(self, loss, gradients) -> None:
         """Takes the loss of one (micro-)batch in. A non-finite loss changes nothing.
 
+        Nor does a loss from which the schedule's arithmetic, which ends at the largest number of
+        its dtype, makes a non-finite value: no such value enters the state.
+
         With gradient accumulation the mean over the window's finite losses counts, and the
         schedule moves on the window's last micro-batch, the one on which the weights move.
         """
@@ -64,20 +71,32 @@ class RateState:
         loss = ops.where(usable, loss, ops.zeros_like(loss))
         new = {}
         if self.num_micro_batches > 1:
-            total = state["loss_sum"] + loss
+            # The sum of the losses themselves could be beyond the largest number.
+            total = state["loss_sum"] + loss / self.num_micro_batches
+            # By rounding it still could.
+            usable = ops.logical_and(usable, ops.isfinite(total))
+            total = ops.where(usable, total, state["loss_sum"])
             count = state["loss_count"] + ops.cast(usable, loss.dtype)
             window_ends = ops.equal(
                 (_keras.get_iterations(self.leaf) + 1) % self.num_micro_batches, 0
             )
             new["loss_sum"] = ops.where(window_ends, ops.zeros_like(total), total)
             new["loss_count"] = ops.where(window_ends, ops.zeros_like(count), count)
-            loss = total / ops.maximum(count, ops.ones_like(count))
+            loss = total * (self.num_micro_batches / ops.maximum(count, ops.ones_like(count)))
             usable = ops.logical_and(window_ends, count > 0)
         norm = self._gradient_norm(gradients) if self.schedule.needs_gradient_norm else None
         if norm is not None:
             usable = ops.logical_and(usable, ops.isfinite(norm))
-        for name, value in {"loss": loss, **self.schedule.update(state, loss, norm)}.items():
-            new[name] = ops.where(usable, ops.cast(value, state[name].dtype), state[name])
+        updates = self.schedule.update(state, loss, norm)
+        updates = {k: ops.cast(v, state[k].dtype) for k, v in {"loss": loss, **updates}.items()}
+        # All or none: an average and its weight belong together.
+        for value in updates.values():
+            usable = ops.logical_and(usable, ops.isfinite(value))
+        for name, value in updates.items():
+            new[name] = ops.where(usable, value, state[name])
+        # The optimizer asks for the rate with the counter of this step and the new state.
+        step = ops.convert_to_tensor(_keras.get_iterations(self.leaf))
+        new["last_rate"] = self.schedule.effective_rate(step, {**state, **new})
         for name, value in new.items():
             self.variables[name].assign(value)
 

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_h0h1 import _keras
-from keras_h0h1._validation import check_number
+from keras_h0h1._validation import check_rate
 from keras_h0h1.optimizers._rate_state import RateState
 from keras_h0h1.schedules import LossDrivenSchedule
 
@@ -168,7 +168,7 @@ class LossAware(keras.optimizers.Optimizer):
             schedule = _keras.get_schedule(leaf)
             if id(leaf) in known or not isinstance(schedule, LossDrivenSchedule):
                 continue
-            schedule = type(schedule).from_config(schedule.get_config())
+            schedule = schedule.copy()
             _keras.set_schedule(leaf, schedule)
             self._states += (RateState(leaf, schedule, self.add_variable),)
 
@@ -295,7 +295,7 @@ class LossAware(keras.optimizers.Optimizer):
                 f"Received: learning_rate={value!r}, schedule={state.schedule!r}"
             )
         value = value if isinstance(value, float) else ops.convert_to_numpy(value)
-        state.variables["base"].assign(check_number("learning_rate", value, low=0.0))
+        state.variables["base"].assign(check_rate("learning_rate", value, _keras.state_dtype()))
 
     @property
     def learning_rate_factor(self):

@@ -1,10 +1,14 @@
 """What a schedule that follows the loss has to say about itself."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+from keras_h0h1._validation import check_representable, largest_rate
 
 State = dict[str, Any]
 
@@ -20,7 +24,8 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
     * `base_rate(step, state)` and `factor(state)`: the rate is their product.
 
     All three are pure functions of scalars, so the same code runs compiled on each backend. The
-    base class owns the entry `"base"`, a settable base rate, for subclasses that want one.
+    base class owns the entry `"base"`, a settable base rate, for subclasses that want one, and
+    `"last_rate"`, the rate that stays where theirs is not usable: see `effective_rate`.
 
     Attributes:
         needs_gradient_norm: Whether `update` uses the global norm of the gradient. It costs one
@@ -49,8 +54,38 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return state["factor"]
 
     def rate(self, step, state: State):
-        """The effective rate, `base_rate * factor`."""
+        """The rate by the formula, `base_rate * factor`."""
         return self.base_rate(step, state) * self.factor(state)
+
+    def effective_rate(self, step, state: State):
+        """The rate that reaches the weights: `rate`, or the last usable one where it is not usable.
+
+        A rate is usable if it is finite, not negative and so small that its square is finite.
+        Weight decay asks for the rate as the gradient step does, and gets the same.
+        """
+        last = ops.convert_to_tensor(state["last_rate"])
+        dtype = keras.backend.standardize_dtype(last.dtype)
+        rate = ops.cast(self.rate(step, state), dtype)
+        # NaN fails both comparisons.
+        usable = ops.logical_and(rate >= 0.0, rate <= largest_rate(dtype))
+        return ops.where(usable, rate, last)
+
+    def constants(self) -> dict[str, float]:
+        """The numbers that `update` computes with, by name; each must be usable in the dtype."""
+        return {}
+
+    def check_constants(self, dtype: str) -> None:
+        """Raises ValueError if a number is not usable in `dtype`, that of the state."""
+        for name, value in self.constants().items():
+            # The gap of a loss as large as that has to be finite as well.
+            high = float(np.finfo(dtype).max) / 2.0 if name == "f_star" else None
+            check_representable(name, value, dtype, high=high)
+
+    def copy(self) -> "LossDrivenSchedule":
+        """An equal schedule that is not bound. It need not be serialisable."""
+        duplicate = copy.copy(self)
+        duplicate._variables = None
+        return duplicate
 
     def bind(self, variables: Mapping[str, keras.Variable]) -> None:
         """Connects the schedule with the variables that hold its state. `LossAware` calls this."""
@@ -74,8 +109,12 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {name: ops.convert_to_tensor(v) for name, v in self._variables.items()}
 
     def __call__(self, step):
-        return self.rate(step, self.current_state())
+        return self.effective_rate(step, self.current_state())
 
     def __repr__(self):
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        try:
+            config = self.get_config()
+        except NotImplementedError:  # Of a base schedule that is not serialisable.
+            return object.__repr__(self)
+        arguments = ", ".join(f"{k}={v!r}" for k, v in config.items())
         return f"{type(self).__name__}({arguments})"

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_h0h1 import step_sizes
-from keras_h0h1._validation import check_number
+from keras_h0h1._validation import check_number, check_rate
 from keras_h0h1.schedules.base import LossDrivenSchedule, State
 
 
@@ -112,6 +112,28 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
         self.latch = latch
         self.min_factor = check_number("min_factor", min_factor, low=0.0, high=1.0)
 
+    def constants(self) -> dict[str, float]:
+        numbers = {"C": self.C, "f_star": self.f_star, "rho": self.rho}
+        numbers |= {"smoothing": self.smoothing or 0.0, "min_factor": self.min_factor}
+        return numbers
+
+    def check_constants(self, dtype: str) -> None:
+        super().check_constants(dtype)
+        if not isinstance(self.base, keras.optimizers.schedules.LearningRateSchedule):
+            check_rate("base", self.base, dtype)
+
+    def copy(self) -> "LossAdaptiveLearningRate":
+        duplicate = super().copy()
+        duplicate.base = self._current_base()
+        return duplicate
+
+    def _current_base(self):
+        """The base as it is now: a rate may have been set since, and a copy starts from there."""
+        scheduled = isinstance(self.base, keras.optimizers.schedules.LearningRateSchedule)
+        if scheduled or not self.bound:
+            return self.base
+        return float(ops.convert_to_numpy(self._variables["base"]))
+
     def initial_state(self) -> dict[str, float]:
         state = {"factor": 1.0}
         if not isinstance(self.base, keras.optimizers.schedules.LearningRateSchedule):
@@ -148,12 +170,9 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
         return ops.cast(self.base(step), state["factor"].dtype)
 
     def get_config(self):
-        base = self.base
+        base = self._current_base()
         if isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
             base = keras.optimizers.schedules.serialize(base)
-        elif self.bound:
-            # The base may have been set since; a copy has to start from there.
-            base = float(ops.convert_to_numpy(self._variables["base"]))
         return {
             "base": base,
             "C": self.C,

@@ -90,6 +90,17 @@ class SmoothnessLearningRate(LossDrivenSchedule):
                 f"exponents. Received: rho={rho!r}"
             )
 
+    def constants(self) -> dict[str, float]:
+        numbers = {"H0": self.H0, "H1": self.H1, "f_star": self.f_star, "rho": self.rho}
+        if self.rule == "paper":
+            numbers |= {"10 * H0": 10.0 * self.H0, "20 * H1": 20.0 * self.H1}
+        if self.rule == "power" and self.H1 > 0.0:
+            try:
+                numbers["3**rho * H1"] = 3.0**self.rho * self.H1
+            except OverflowError:
+                numbers["3**rho * H1"] = math.inf
+        return numbers
+
     @property
     def needs_gradient_norm(self) -> bool:
         return self.rule == "envelope"
