@@ -1,5 +1,6 @@
 """Byte-level byte-pair encoding, trained on the data at hand and cached by its content."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -82,7 +83,8 @@ def _sealed(path: Path, write: Callable[[Path], None]) -> Path:
         if _is_sound(path):
             return path
         aside = path.with_name(path.name + ".damaged")
-        os.replace(path, aside)
+        with contextlib.suppress(FileNotFoundError):  # another process has done so
+            os.replace(path, aside)
         print(f"A file of the cache is damaged; it is made again: {aside}", file=sys.stderr)
     with atomic(path) as partial:
         write(partial)

@@ -12,7 +12,7 @@ from recipes import tokenize
 from recipes.common.options import build, parse
 from recipes.gpt import RECIPE, GPTConfig, resolve
 from recipes.text.batches import TokenBatches, validation_windows
-from recipes.text.shards import INDEX, ShardedTokens, open_shards
+from recipes.text.shards import INDEX, ShardedTokens, open_shards, sealed
 from recipes.text.tokens import load_corpus
 
 
@@ -35,7 +35,7 @@ def shards(text_folder, tmp_path):
 
 def change_index(folder, **values):
     path = folder / INDEX
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), **values})))
 
 
 def test_slices_across_shards_are_those_of_one_array():
@@ -161,7 +161,7 @@ def flip(folder):
         (lambda f: (f / "training-00000.u16").unlink(), r"missing.*training-00000\.u16"),
         (lambda f: (f / "tokenizer.json").unlink(), r"tokenizer is missing"),
         (lambda f: (f / "tokenizer.json").write_text("{}"), r"not the one that made the shards"),
-        (lambda f: change_index(f, version=9), r"version 1.*version=9"),
+        (lambda f: change_index(f, version=9), r"version 2.*version=9"),
         (lambda f: change_index(f, complete=False), r"run the same .*recipes.tokenize. again"),
     ],
     ids=["truncated", "checksum", "missing", "no-tokenizer", "tokenizer", "version", "incomplete"],
