@@ -1,7 +1,6 @@
 """The readers of text, of tokens and of what is cached of them."""
 
 import bz2
-import gzip
 import hashlib
 import json
 import lzma
@@ -177,6 +176,6 @@ TARGETS = [
     Target("token_file_u32", _tokens("a.u32", "uint32"), _corpus("a.u32"), _same_size),
     Target("token_file_npy", _tokens("a.npy", "uint16"), _corpus("a.npy"), _same_size),
     Target("shards", _write_shards, _read_shards),
-    Target("tokenizer_cache", _cached("bpe-*.json"), _read_cached),
-    Target("token_cache", _cached("tokens-*.npy"), _read_cached),
+    Target("tokenizer_cache", _cached("bpe-*.json"), _read_cached, mends=True),
+    Target("token_cache", _cached("tokens-*.npy"), _read_cached, mends=True),
 ]
