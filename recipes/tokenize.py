@@ -4,10 +4,10 @@
     python -m recipes.tokenize --data hf:HuggingFaceFW/fineweb:sample-10BT --out fineweb
     python -m recipes.gpt --data shards
 
-Reads parquet, JSON lines (plain, .gz, .zst), text files and folders, and streams from Hugging
-Face, on all cores and in bounded memory. Killed and run again, it goes on after the last complete
-shard. Which documents are held out, and every byte that is written, depend on the data and the
-options alone.
+Reads parquet, JSON lines (plain, .gz, .bz2, .xz, .zst), text files and folders, and streams from
+Hugging Face, on all cores and in bounded memory. Killed and run again, it goes on after the last
+complete shard. Which documents are held out, and every byte that is written, depend on the data
+and the options alone. A line of JSON has at most 16 MiB.
 """
 
 import concurrent.futures.process
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import filelock
 import tokenizers
@@ -25,10 +26,17 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from recipes.common.console import make_console, one_line_errors
-from recipes.common.errors import InputError
+from recipes.common.errors import InputError, MissingInputError
 from recipes.common.files import StorageError, storage_reason
 from recipes.common.options import build, check_options, option, parse, show
-from recipes.text.documents import SEPARATOR, is_held_out
+from recipes.text.documents import (
+    ENCODING,
+    ERRORS,
+    SEPARATOR,
+    check_decoding,
+    describe_skipped,
+    is_held_out,
+)
 from recipes.text.sharding import (
     LOCK,
     Progress,
@@ -39,8 +47,8 @@ from recipes.text.sharding import (
     write_shards,
 )
 from recipes.text.shards import TOKENIZER
-from recipes.text.sources import Input, list_inputs
-from recipes.text.tokenizer import train_tokenizer
+from recipes.text.sources import Input, find_inputs
+from recipes.text.tokenizer import read_tokenizer, train_tokenizer
 
 # Keras is not imported here, nor by what is imported: it would take more memory than the work.
 
@@ -54,12 +62,18 @@ class Tokenize:
 
     data: tuple[str, ...] = option(
         (),
-        "files (.parquet, .jsonl, .jsonl.gz, .jsonl.zst, text), folders, or"
+        "files (.parquet, .jsonl, .jsonl.gz, .bz2, .xz, .zst, text), folders, or"
         " hf:REPOSITORY[:CONFIGURATION[:SPLIT]], separated by commas"
         " [default: the Python standard library's source]",
         kind="path",
     )
     text_column: str = option("text", "column of parquet and streams, field of JSON lines")
+    encoding: str = option(ENCODING, "of text files, a name that Python knows")
+    errors: Literal[ERRORS] = option(
+        "skip",
+        "text files that are not of the encoding. skip: those in a folder are left out, one that"
+        " is named is an error; strict: each is an error; replace: U+FFFD for what cannot be read",
+    )
     tokenizer: str = option(
         "train", "a file of the tokenizers library, or train: byte-level BPE", kind="path"
     )
@@ -93,6 +107,7 @@ class Tokenize:
 
     def __post_init__(self):
         check_options(self)
+        check_decoding(self.encoding, self.errors)
         if self.tokenizer == "train" and self.wanted_vocabulary < 257:
             raise InputError(
                 "`vocabulary` must be >= 257: 256 bytes and the separator. "
@@ -122,6 +137,8 @@ class Tokenize:
             "shard_tokens": self.shard_tokens,
             "validation_share": self.validation_share,
             "text_column": self.text_column,
+            "encoding": self.encoding,
+            "errors": self.errors,
             "vocabulary": self.wanted_vocabulary if trained else None,
             "train_megabytes": self.train_megabytes if trained else None,
         }
@@ -140,21 +157,14 @@ def load_tokenizer(config: Tokenize) -> tokenizers.Tokenizer:
         ValueError: If it is not a tokenizer, or has another number of tokens than was asked for.
     """
     path = Path(config.tokenizer).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
+    if not os.path.exists(path):
+        raise MissingInputError(
             f"No such tokenizer; expected a file, or train. Received: tokenizer={config.tokenizer}"
         )
-    try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    # The library raises the bare class.
-    except Exception as error:
-        raise ValueError(
-            f"The file is not one of the tokenizers library ({error}). "
-            f"Received: tokenizer={config.tokenizer}"
-        ) from error
+    tokenizer = read_tokenizer(path, f"tokenizer={config.tokenizer}")
     size = tokenizer.get_vocab_size()
     if config.vocabulary is not None and config.vocabulary != size:
-        raise ValueError(
+        raise InputError(
             f"The tokenizer has {size} tokens; leave `vocabulary` out, or use another tokenizer. "
             f"Received: vocabulary={config.vocabulary}, tokenizer={config.tokenizer}"
         )
@@ -180,7 +190,7 @@ def training_texts(inputs: Sequence[Input], config: Tokenize) -> list[str]:
         if read >= limit:
             break
     if not texts:
-        raise ValueError(f"No text was found there. Received: data={','.join(config.data)}")
+        raise InputError(f"No text was found there. Received: data={','.join(config.data)}")
     return texts
 
 
@@ -223,7 +233,7 @@ def run(config: Tokenize, console: Console) -> dict:
         lock = filelock.FileLock(out / LOCK, timeout=0)
         lock.acquire()
     except filelock.Timeout:
-        raise ValueError(
+        raise InputError(
             f"Another process is writing to this folder. Received: out={config.out}"
         ) from None
     except OSError as error:
@@ -237,16 +247,16 @@ def run(config: Tokenize, console: Console) -> dict:
 
 def _run_locked(config: Tokenize, out: Path, console: Console) -> dict:
     index = resumable(out)
-    inputs = list_inputs(config.data, config.text_column)
+    inputs, skipped = find_inputs(config.data, config.text_column, config.encoding, config.errors)
     settings = config.settings
     if config.tokenizer != "train":
         tokenizer = load_tokenizer(config)
     elif index is not None:
-        tokenizer = tokenizers.Tokenizer.from_file(str(out / TOKENIZER))
+        tokenizer = read_tokenizer(out / TOKENIZER, f"out={config.out}, {TOKENIZER}")
     else:
         console.print(f"Training a tokenizer on at most {config.train_megabytes} MB ...")
         tokenizer = train_tokenizer(training_texts(inputs, config), config.wanted_vocabulary)
-    wanted = new_index(inputs, tokenizer, config.separator, settings)
+    wanted = new_index(inputs, tokenizer, config.separator, settings, skipped)
     try:
         if index is None:
             begin(out, wanted, tokenizer)
@@ -292,6 +302,8 @@ def _run_locked(config: Tokenize, out: Path, console: Console) -> dict:
         highlight=False,
         soft_wrap=True,
     )
+    if skipped:
+        console.print(f"{describe_skipped(skipped)}.", highlight=False, soft_wrap=True)
     for split, part in (("training", training), ("held-out", held_out)):
         if not part["tokens"]:
             console.print(

@@ -1,13 +1,25 @@
 """Where the text comes from: the standard library by default, or the user's files and folders."""
 
+import codecs
 import dataclasses
 import hashlib
+import os
 import platform
+import re
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
+from recipes.common.errors import InputError, MissingInputError
+from recipes.common.reading import regular_file
+
 SEPARATOR = "<|endoftext|>"
+
+ENCODING = "utf-8"
+ERRORS = ("strict", "replace", "skip")
+
+SHARD_FILE = re.compile(r"(training|validation)-(\d{5,})\.u(16|32)")
+"""The names of token shards."""
 
 # Tests repeat one another, and packages differ from machine to machine. `encodings` holds
 # generated tables, near-copies of one another: some would be held out while their twins are
@@ -46,6 +58,28 @@ class Documents:
         return training, held_out
 
 
+def check_decoding(encoding: str, errors: str) -> None:
+    """Makes sure that text can be read so.
+
+    Raises:
+        ValueError: If there is no such encoding of text, or `errors` is none of `ERRORS`.
+    """
+    try:
+        known = codecs.lookup(encoding)
+        # `rot13`, `zlib` and others turn bytes into bytes, or text into text.
+        usable = known._is_text_encoding and known.incrementaldecoder is not None
+        usable = usable and known.incrementaldecoder("strict").decode(b"", True) == ""
+    except (LookupError, ValueError, TypeError, ImportError, NotImplementedError):
+        usable = False
+    if not usable:
+        raise InputError(
+            "There is no such encoding of text; utf-8, utf-16, latin-1, cp1252, shift_jis are "
+            f"some. Received: encoding={encoding}"
+        )
+    if errors not in ERRORS:
+        raise InputError(f"`errors` must be one of {', '.join(ERRORS)}. Received: errors={errors}")
+
+
 def is_held_out(text: str, share: float) -> bool:
     """Whether this text belongs to the held-out `share` of all texts; its content decides."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
@@ -57,7 +91,7 @@ def _split_one(text: str, share: float) -> tuple[list[str], list[str]]:
     cut = text.rfind("\n", 0, max(1, int(len(text) * (1 - share)))) + 1
     cut = cut or int(len(text) * (1 - share))
     if not 0 < cut < len(text):
-        raise ValueError(f"The text is too short to hold a part of it out. Received: {text[:40]!r}")
+        raise InputError(f"The text is too short to hold a part of it out. Received: {text[:40]!r}")
     return [text[:cut]], [text[cut:]]
 
 
@@ -83,46 +117,77 @@ def find_files(folder: Path) -> list[Path]:
 def read_paths(paths: Sequence[str]) -> Documents:
     """Text files, and all text files in folders; hidden ones are left out.
 
-    A file with the line `<|endoftext|>` in it holds several documents.
+    A file with the line `<|endoftext|>` in it holds several documents. Files in folders that are
+    not UTF-8 text are left out, and `source` names some of them.
 
     Raises:
         FileNotFoundError: If a path does not exist.
-        ValueError: If there is no text in them.
+        ValueError: If there is no text in them, or a file that is named is not UTF-8 text.
     """
-    files = []
+    files, named = [], set()
     for name in paths:
         path = Path(name).expanduser()
-        if not path.exists():
-            raise FileNotFoundError(f"No such file or folder. Received: data={name}")
-        files += find_files(path) if path.is_dir() else [path]
-    return _read(files, ", ".join(paths))
+        if not os.path.exists(path):
+            raise MissingInputError(f"No such file or folder. Received: data={name}")
+        if path.is_dir():
+            files += find_files(path)
+        else:
+            files.append(path)
+            named.add(path)
+    return _read(files, ", ".join(paths), named)
 
 
 def _files(root: Path, pattern: str, left_out: set[str]) -> list[Path]:
     found = []
     for path in root.rglob(pattern):
         parts = path.relative_to(root).parts
+        if SHARD_FILE.fullmatch(path.name):
+            raise InputError(
+                "A folder of text is expected; this one has token shards in it. "
+                f"Received: data={root}, which has {'/'.join(parts)}"
+            )
         if path.is_file() and not any(p in left_out or p.startswith(".") for p in parts):
             found.append(path)
     # By the parts of the path: the order is the same whatever the file system and the separator.
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 
 
-def _read(files: Sequence[Path], source: str) -> Documents:
-    texts, skipped = [], 0
+def describe_skipped(skipped: Sequence[tuple[str, str]]) -> str:
+    """How many files were left out, and for the first of them which and why; "" for none."""
+    if not skipped:
+        return ""
+    first = ", ".join(f"{name}: {reason}" for name, reason in skipped[:3])
+    more = ", ..." if len(skipped) > 3 else ""
+    return f"{len(skipped)} files skipped that are not text ({first}{more})"
+
+
+def _read(files: Sequence[Path], source: str, named: frozenset | set = frozenset()) -> Documents:
+    texts, skipped = [], []
     for path in files:
+        reason = None
         try:
-            text = path.read_bytes().decode("utf-8")
-        except (UnicodeDecodeError, OSError):
-            skipped += 1
-            continue
-        if "\0" in text:
-            skipped += 1
+            text = regular_file(path).read_bytes().decode(ENCODING)
+            if "\0" in text:
+                reason = "zero characters in it"
+        except UnicodeDecodeError:
+            reason = f"not {ENCODING}"
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror or error})"
+        if reason and path in named:
+            raise InputError(
+                f"The file is not text: {reason}. python -m recipes.tokenize reads other "
+                f"encodings. Received: data={path}"
+            )
+        if reason:
+            skipped.append((path.name, reason))
             continue
         parts = (part.strip("\n") for part in text.split(SEPARATOR))
         texts += [part for part in parts if part.strip()]
+    note = describe_skipped(skipped)
     if not texts:
-        raise ValueError(f"No UTF-8 text was found there. Received: data={source}")
+        raise InputError(
+            f"No UTF-8 text was found there{'; ' if note else ''}{note}. Received: data={source}"
+        )
     size = sum(len(text.encode("utf-8")) for text in texts) / 1e6
-    note = f", {skipped} files skipped that are not UTF-8 text" if skipped else ""
+    note = f", {note}" if note else ""
     return Documents(tuple(texts), f"{source}: {len(texts)} documents, {size:.1f} MB{note}")

@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import tokenizers
 
+from recipes.common.errors import InputError
 from recipes.common.files import atomic, write_json
+from recipes.common.reading import inside, regular_file
 from recipes.text.documents import is_held_out
 from recipes.text.encoding import encode_in_order
 from recipes.text.shards import (
@@ -23,10 +27,15 @@ from recipes.text.shards import (
     check_shard,
     file_digest,
     read_index,
+    sealed,
 )
 from recipes.text.sources import Input
+from recipes.text.tokenizer import VOCABULARY
 
 LOCK = ".lock"
+
+# As `atomic` names what becomes the index, the tokenizer or a shard.
+_PARTIAL = re.compile(r"\.partial-[a-z0-9_]{8}\.(json|u16|u32)")
 
 # Characters that go to a worker at once: enough to make the way there cheap, few enough that
 # many tasks fit in memory.
@@ -68,7 +77,11 @@ class Progress(NamedTuple):
 
 
 def new_index(
-    inputs: Sequence[Input], tokenizer: tokenizers.Tokenizer, separator: str, settings: dict
+    inputs: Sequence[Input],
+    tokenizer: tokenizers.Tokenizer,
+    separator: str,
+    settings: dict,
+    skipped: Sequence[tuple[str, str]] = (),
 ) -> dict:
     """The index of a folder in which nothing is done yet.
 
@@ -80,18 +93,24 @@ def new_index(
         tokenizer: Of the shards.
         separator: The token that follows each document.
         settings: What the result depends on besides: `shard_tokens`, `validation_share`, ...
+        skipped: Names of the files that are left out, each with the reason.
 
     Raises:
         ValueError: If the tokenizer has no such token.
     """
     separator_id = tokenizer.token_to_id(separator)
     if separator_id is None:
-        raise ValueError(
+        raise InputError(
             "The tokenizer has no such token to end documents with; name one that it has. "
             f"Received: separator={separator}"
         )
     # One more than the largest id: ids may have gaps.
     size = max(tokenizer.get_vocab().values()) + 1
+    if size > VOCABULARY:
+        raise InputError(
+            f"The tokenizer has ids beyond {VOCABULARY:,}, which no vocabulary reaches. "
+            f"Received: largest id {size - 1}"
+        )
     empty = {"tokens": 0, "documents": 0, "shards": []}
     return {
         "format": FORMAT,
@@ -105,7 +124,8 @@ def new_index(
             "sha256": hashlib.sha256(_tokenizer_text(tokenizer).encode()).hexdigest(),
         },
         "settings": settings,
-        "inputs": [{"name": i.name, "bytes": i.size} for i in inputs],
+        "inputs": [{"name": i.name, "bytes": i.size, "sha256": i.digest} for i in inputs],
+        "skipped": [{"name": name, "reason": reason} for name, reason in skipped],
         "groups": 0,
         "next": [0, 0],
         **{split: {**empty, "shards": []} for split in SPLITS},
@@ -118,7 +138,7 @@ def _tokenizer_text(tokenizer: tokenizers.Tokenizer) -> str:
 
 def begin(folder: Path, index: dict, tokenizer: tokenizers.Tokenizer) -> None:
     """Writes the index and the tokenizer into a folder that holds nothing of ours yet."""
-    write_json(folder / INDEX, index)
+    write_json(folder / INDEX, sealed(index))
     with atomic(folder / TOKENIZER) as partial:
         partial.write_bytes(_tokenizer_text(tokenizer).encode())
 
@@ -130,12 +150,15 @@ def resumable(folder: Path) -> dict | None:
         ValueError: If the folder holds something else, which would be written over.
         FileNotFoundError, ValueError: If a shard that the index names is not as it was written.
     """
-    for partial in folder.glob(".partial-*"):
-        partial.unlink()  # of a run that was killed: the lock says that it is not at work
     if not (folder / INDEX).exists():
-        others = [path.name for path in folder.iterdir() if path.name != LOCK]
+        # A run that was killed before its index was written has left at most these.
+        others = [
+            path.name
+            for path in folder.iterdir()
+            if path.name != LOCK and not _PARTIAL.fullmatch(path.name)
+        ]
         if others:
-            raise ValueError(
+            raise InputError(
                 "The folder is not empty and holds no index of shards; choose another. "
                 f"Received: out={folder}, which has {sorted(others)[0]}"
             )
@@ -144,16 +167,25 @@ def resumable(folder: Path) -> dict | None:
     shards = [shard for split in SPLITS for shard in index[split]["shards"]]
     if not shards and not (folder / TOKENIZER).exists():
         return None  # killed between the first two files
+    _discard_partials(folder)
     for shard in shards:
         # The contents are checked when the shards are first read.
         check_shard(folder, shard, index["dtype"], digest=False)
     if not (folder / TOKENIZER).exists() or (
-        file_digest(folder / TOKENIZER) != index["tokenizer"]["sha256"]
+        file_digest(regular_file(inside(folder, TOKENIZER))) != index["tokenizer"]["sha256"]
     ):
-        raise ValueError(
+        raise InputError(
             f"The tokenizer is not the one that the run began with. Received: out={folder}"
         )
     return index
+
+
+def _discard_partials(folder: Path) -> None:
+    """Deletes what a killed run was writing in a folder whose index says that it is ours."""
+    for path in folder.iterdir():
+        # The lock says that no other run is at work.
+        if _PARTIAL.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def check_same(folder: Path, index: dict, wanted: dict) -> None:
@@ -162,20 +194,27 @@ def check_same(folder: Path, index: dict, wanted: dict) -> None:
     Raises:
         ValueError: If the data or a setting is another.
     """
+    if index["version"] != wanted["version"]:
+        raise InputError(
+            "The folder was begun by an earlier version of this program. It can be trained on "
+            "if it is complete, but not gone on with; choose another folder. "
+            f"Received: out={folder}, version={index['version']}"
+        )
     for name, words in (
         ("tokenizer", "tokenizer is not the one"),
         ("separator", "separator is not the one"),
         ("inputs", "inputs are not those"),
+        ("skipped", "files left out are not those"),
     ):
         if index[name] != wanted[name]:
-            raise ValueError(
+            raise InputError(
                 f"The {words} that the folder was begun with; choose another folder, or give the "
                 f"same. Received: out={folder}, {name}={_short(wanted[name])}, the folder has "
-                f"{_short(index[name])}"
+                f"{_short(index[name])}{_changed(index[name], wanted[name])}"
             )
     for name, value in wanted["settings"].items():
         if index["settings"].get(name) != value:
-            raise ValueError(
+            raise InputError(
                 "A folder of shards keeps its settings; choose another folder, or give the same. "
                 f"Received: {name}={value}, the folder has {index['settings'].get(name)}"
             )
@@ -183,8 +222,18 @@ def check_same(folder: Path, index: dict, wanted: dict) -> None:
 
 def _short(value: dict | list) -> str:
     if isinstance(value, list):
-        return f"{len(value)} files of {sum(i['bytes'] or 0 for i in value)} bytes"
+        return f"{len(value)} files of {sum(i.get('bytes') or 0 for i in value)} bytes"
     return str(value.get("token") or value["sha256"][:12])
+
+
+def _changed(before: dict | list, now: dict | list) -> str:
+    """Which file is the first that differs."""
+    if not isinstance(before, list):
+        return ""
+    for old, new in itertools.zip_longest(before, now):
+        if old != new:
+            return f"; the first that differs is {(new or old)['name']}"
+    return ""
 
 
 def pieces(inputs: Sequence[Input], start: Sequence[int], share: float) -> Iterator[Piece]:
@@ -297,7 +346,7 @@ def write_shards(
                 for shard in shards.values():
                     shard.finish()
             index = _with_shards(index, shards, dtype.itemsize, after)
-            write_json(folder / INDEX, index)
+            write_json(folder / INDEX, sealed(index))
     return index
 
 

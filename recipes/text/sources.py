@@ -6,7 +6,7 @@ of JSONL, a megabyte of a text file.
 
 import codecs
 import dataclasses
-import gzip
+import hashlib
 import importlib
 import io
 import json
@@ -16,15 +16,31 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from recipes.text.documents import SEPARATOR, find_files, standard_library_files
+from recipes.common.errors import InputError, MissingInputError
+from recipes.common.reading import COMPRESSED, first_line, open_file, regular_file
+from recipes.text.documents import (
+    ENCODING,
+    SEPARATOR,
+    check_decoding,
+    find_files,
+    standard_library_files,
+)
 
 PART = 2**20
 """Characters of a document that are handled at once; a longer one is cut into such parts."""
 
 STREAM = "hf:"
 _JSONL = (".jsonl", ".ndjson")
-_COMPRESSED = (".gz", ".zst")
 _BLOCK = 2**20
+
+LINE = 2**24
+"""Bytes of a line of JSON at most: as Python's objects a line may take forty times its size."""
+
+# A column chunk that grows more than this, to more than so many bytes, is no text.
+_EXPANSION, _LARGE = 1000, 2**28
+
+# Files up to this size are compared whole, larger ones in places spread over them.
+_WHOLE = 2**26
 
 
 class Part(NamedTuple):
@@ -51,6 +67,8 @@ class Input:
         size: Bytes on disk, or `None` for a stream.
         column: The column, or JSON field, that holds the text.
         stream: The stream's rows, or `None` for a file.
+        encoding: Of a text file.
+        errors: `"strict"` or `"replace"`: what becomes of bytes that are not of the encoding.
     """
 
     name: str
@@ -58,6 +76,24 @@ class Input:
     size: int | None
     column: str
     stream: Iterable[dict] | None = None
+    encoding: str = ENCODING
+    errors: str = "strict"
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of a file's content, of places spread over a large one; `None` for a stream."""
+        if self.path is None:
+            return None
+        key = hashlib.sha256()
+        with regular_file(self.path).open("rb") as file:
+            places = 64
+            starts = [0] if self.size <= _WHOLE else range(0, self.size, self.size // places)
+            for start in starts:
+                file.seek(start)
+                key.update(file.read(_WHOLE if self.size <= _WHOLE else _BLOCK))
+            file.seek(max(0, self.size - _BLOCK))
+            key.update(file.read(_BLOCK))
+        return key.hexdigest()
 
     def parts(self, limit: int = PART) -> Iterator[Part]:
         """The documents in order, each in parts of at most `limit` characters.
@@ -77,13 +113,13 @@ class Input:
         elif is_jsonl(self.path):
             records = _jsonl_records(self)
         else:
-            return _with_ends(_text_events(self.path, limit))
+            return _with_ends(_text_events(self, limit))
         return _with_ends(_record_events(records, limit))
 
 
 def is_jsonl(path: Path) -> bool:
     """Whether the name is that of JSON lines, compressed or not."""
-    name = path.name.removesuffix(path.suffix) if path.suffix in _COMPRESSED else path.name
+    name = path.name.removesuffix(path.suffix) if path.suffix in COMPRESSED else path.name
     return name.endswith(_JSONL)
 
 
@@ -92,43 +128,83 @@ def is_structured(path: Path) -> bool:
     return path.suffix == ".parquet" or is_jsonl(path)
 
 
-def list_inputs(data: Sequence[str], column: str = "text") -> list[Input]:
+class Found(NamedTuple):
+    """What there is to read.
+
+    Args:
+        inputs: In a fixed order.
+        skipped: Names of the files in folders that are left out, each with the reason.
+    """
+
+    inputs: list[Input]
+    skipped: list[tuple[str, str]]
+
+
+def find_inputs(
+    data: Sequence[str], column: str = "text", encoding: str = ENCODING, errors: str = "skip"
+) -> Found:
     """What to read, in a fixed order.
 
     Args:
         data: Files, folders, or `hf:REPOSITORY[:CONFIGURATION[:SPLIT]]`; the standard library if
             empty.
         column: The column, or JSON field, that holds the text.
+        encoding: Of text files.
+        errors: For text files that are not of the encoding. `"skip"`: those in a folder are left
+            out, one that is named is an error; `"strict"`: each is an error; `"replace"`: what
+            cannot be read becomes U+FFFD.
 
     Raises:
         FileNotFoundError: If a path does not exist.
         ImportError: If a stream is asked for and `datasets` is not installed.
-        ValueError: If there is nothing to read, or a stream cannot be opened.
+        ValueError: If there is nothing to read, a text file that is named is none, or a stream
+            cannot be opened.
     """
-    inputs = []
+    check_decoding(encoding, errors)
+    inputs, skipped = [], []
+
+    def add(root: Path, files: Sequence[Path], named: bool) -> None:
+        for file in files:
+            name = file.relative_to(root).as_posix()
+            regular_file(file)
+            if not is_structured(file):
+                reason = _why_not_text(file, encoding, errors)
+                if reason and (named or errors == "strict"):
+                    raise InputError(
+                        f"The file is not text: {reason}; see --encoding and --errors. "
+                        f"Received: data={file}"
+                    )
+                if reason:
+                    skipped.append((name, reason))
+                    continue
+            how = "replace" if errors == "replace" else "strict"
+            size = file.stat().st_size
+            inputs.append(Input(name, file, size, column, encoding=encoding, errors=how))
+
     for name in data:
         if name.startswith(STREAM):
             inputs += _streams(name, column)
             continue
         path = Path(name).expanduser()
-        if not path.exists():
-            raise FileNotFoundError(f"No such file or folder. Received: data={name}")
+        if not os.path.exists(path):
+            raise MissingInputError(f"No such file or folder. Received: data={name}")
         # So that `.` has a name too. Links stay: what they point to may have no suffix.
         path = Path(os.path.abspath(path))
-        root, files = path.parent, find_files(path) if path.is_dir() else [path]
-        inputs += [
-            Input(file.relative_to(root).as_posix(), file, file.stat().st_size, column)
-            for file in files
-        ]
+        if path.is_dir():
+            add(path.parent, find_files(path), named=False)
+        else:
+            add(path.parent, [path], named=True)
     if not data:
-        root, files = standard_library_files()
-        inputs = [
-            Input(file.relative_to(root).as_posix(), file, file.stat().st_size, column)
-            for file in files
-        ]
+        add(*standard_library_files(), named=False)
     if not inputs:
-        raise ValueError(f"There are no files there. Received: data={','.join(data)}")
-    return inputs
+        left_out = f" ({len(skipped)} files that are not text)" if skipped else ""
+        raise InputError(f"There are no files there{left_out}. Received: data={','.join(data)}")
+    return Found(inputs, skipped)
+
+
+def list_inputs(data: Sequence[str], column: str = "text") -> list[Input]:
+    """The inputs that `find_inputs` finds."""
+    return find_inputs(data, column).inputs
 
 
 def _cut(text: str, limit: int) -> int:
@@ -171,16 +247,26 @@ def _record_events(records: Iterator[tuple[str, float]], limit: int) -> _Events:
         yield None, done
 
 
-def _text_events(path: Path, limit: int) -> _Events:
+def _text_events(source: Input, limit: int) -> _Events:
     """A text file, without ever holding more of it than `limit` characters and a block."""
-    if not _is_text(path):
-        return
+    path = regular_file(source.path)
     size = max(path.stat().st_size, 1)
     with path.open("rb") as raw:
         # Line ends stay as they are.
-        file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        file = io.TextIOWrapper(raw, encoding=source.encoding, errors=source.errors, newline="")
+
+        def blocks():
+            try:
+                while block := file.read(_BLOCK):
+                    yield block
+            except UnicodeError as error:
+                raise InputError(
+                    f"The file is no longer {source.encoding} text ({first_line(error)}). "
+                    f"Received: data={path}"
+                ) from None
+
         rest, fresh = "", True
-        while block := file.read(_BLOCK):
+        for block in blocks():
             rest += block
             *whole, rest = rest.split(SEPARATOR)
             done = min(raw.tell() / size, 1.0)
@@ -198,30 +284,32 @@ def _text_events(path: Path, limit: int) -> _Events:
         yield from _record_events(iter([(rest.rstrip("\n"), 1.0)]), limit)
 
 
-def _is_text(path: Path) -> bool:
-    """Whether the whole file is UTF-8 without zero bytes; a folder may hold anything."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
+def _why_not_text(path: Path, encoding: str, errors: str) -> str | None:
+    """Why a file cannot be read as text, or `None` if it can; the whole of it is looked at."""
+    how = "replace" if errors == "replace" else "strict"
+    decoder = codecs.getincrementaldecoder(encoding)(how)
     try:
         with path.open("rb") as file:
             while block := file.read(_BLOCK):
-                if b"\0" in block:
-                    return False
-                decoder.decode(block)
+                if "\0" in decoder.decode(block):
+                    return "zero characters in it"
         decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
+    except UnicodeError:
+        return f"not {encoding}"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
 
 
 def _text_of(record: dict, column: str, where: str) -> str:
     if column not in record:
-        raise ValueError(
+        raise InputError(
             f"There is no such column; there are {', '.join(map(str, record))}. "
             f"Received: text_column={column}, {where}"
         )
     text = record[column]
     if text is not None and not isinstance(text, str):
-        raise ValueError(
+        raise InputError(
             f"The column holds {type(text).__name__}, not text. "
             f"Received: text_column={column}, {where}"
         )
@@ -230,61 +318,82 @@ def _text_of(record: dict, column: str, where: str) -> str:
 
 def _jsonl_records(source: Input) -> Iterator[tuple[str, float]]:
     size = max(source.size, 1)
-    with source.path.open("rb") as raw:
+    where = f"data={source.path}"
+    if source.path.suffix == ".zst":
+        _require("zstandard", str(source.path))
+    with open_file(source.path) as file:
         number = 0
-        try:
-            for line in _decompressed(raw, source.path):
-                number += 1
-                if not line.strip():
-                    continue
-                record = json.loads(line)
+        while line := file.readline(LINE + 1):
+            number += 1
+            if len(line) > LINE:
+                raise InputError(
+                    f"A line of JSON is longer than {LINE:,} bytes. "
+                    f"Received: {where}, line {number}"
+                )
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line.decode("utf-8"))
                 if not isinstance(record, dict):
-                    raise ValueError("not an object")
-                text = _text_of(record, source.column, f"data={source.path}")
-                # JSON can spell half a surrogate pair, which is no text.
-                text = text.encode("utf-8", "replace").decode("utf-8")
-                yield text, min(raw.tell() / size, 1.0)
-        # gzip raises OSError or EOFError, zstandard an error of its own.
-        except Exception as error:
-            if "Received:" in str(error) or isinstance(error, ImportError):
-                raise
-            raise ValueError(
-                f"A line is not a JSON object, or the file is damaged ({_first_line(error)}). "
-                f"Received: data={source.path}, at or after line {number}"
-            ) from error
-
-
-def _decompressed(raw: io.BufferedReader, path: Path) -> Iterable[bytes]:
-    if path.suffix == ".gz":
-        return gzip.GzipFile(fileobj=raw)
-    if path.suffix == ".zst":
-        zstandard = _require("zstandard", str(path))
-        stream = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return io.BufferedReader(stream, _BLOCK)
-    return raw
+                    raise ValueError(f"it is of type {type(record).__name__}")
+            except (ValueError, RecursionError) as error:
+                raise InputError(
+                    f"A line is not a JSON object in UTF-8 ({first_line(error)}). "
+                    f"Received: {where}, line {number}"
+                ) from None
+            text = _text_of(record, source.column, where)
+            # JSON can spell half a surrogate pair, which is no text.
+            text = text.encode("utf-8", "replace").decode("utf-8")
+            yield text, min(file.raw.raw.tell() / size, 1.0)
 
 
 def _parquet_records(source: Input) -> Iterator[tuple[str, float]]:
-    pyarrow = _require("pyarrow", str(source.path))
+    _require("pyarrow", str(source.path))
     parquet = _require("pyarrow.parquet", str(source.path))
+    where = f"data={source.path}"
+    regular_file(source.path)
     try:
-        # Pages of a row group are read as they are needed, not the whole group at once.
-        file = parquet.ParquetFile(source.path, buffer_size=_BLOCK, pre_buffer=False)
-        if source.column not in file.schema_arrow.names:
-            _text_of(dict.fromkeys(file.schema_arrow.names), source.column, f"data={source.path}")
-        rows = 0
+        # Pages of a row group are read as they are needed, not the whole group at once. Checksums
+        # of pages are compared where the writer has put them there.
+        file = parquet.ParquetFile(
+            source.path, buffer_size=_BLOCK, pre_buffer=False, page_checksum_verification=True
+        )
         with file:
+            names = file.schema_arrow.names
+            if source.column not in names:
+                _text_of(dict.fromkeys(names), source.column, where)
+            _check_expansion(file.metadata, source)
+            rows, expected = 0, file.metadata.num_rows
             for batch in file.iter_batches(64, columns=[source.column], use_threads=False):
                 column = batch.column(0)
                 for index in range(len(column)):
                     rows += 1
                     record = {source.column: column[index].as_py()}
-                    text = _text_of(record, source.column, f"data={source.path}")
-                    yield text, rows / file.metadata.num_rows
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(
-            f"The parquet file is damaged ({_first_line(error)}). Received: data={source.path}"
+                    yield _text_of(record, source.column, where), rows / max(rows, expected)
+            if rows != expected:
+                raise InputError(
+                    f"The parquet file has {rows} rows and says {expected}: it is damaged. "
+                    f"Received: {where}"
+                )
+    except InputError:
+        raise
+    # Arrow's own errors are of many classes; so are those of decoding and of its Python layer.
+    except Exception as error:
+        raise InputError(
+            f"The parquet file is damaged ({first_line(error)}). Received: {where}"
         ) from error
+
+
+def _check_expansion(metadata, source: Input) -> None:
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(number)
+            large = chunk.total_uncompressed_size
+            if large > _LARGE and large > _EXPANSION * max(chunk.total_compressed_size, 1):
+                raise InputError(
+                    f"The parquet file has a column of {chunk.total_compressed_size:,} bytes that "
+                    f"would take {large:,}. Received: data={source.path}"
+                )
 
 
 def _stream_records(source: Input) -> Iterator[tuple[str, float]]:
@@ -294,8 +403,8 @@ def _stream_records(source: Input) -> Iterator[tuple[str, float]]:
     except Exception as error:
         if "Received:" in str(error):
             raise
-        raise ValueError(
-            f"The stream broke off ({_first_line(error)}). Received: data={source.name}"
+        raise InputError(
+            f"The stream broke off ({first_line(error)}). Received: data={source.name}"
         ) from error
 
 
@@ -311,9 +420,9 @@ def _streams(name: str, column: str) -> list[Input]:
         count = stream.num_shards
     # Whatever the package raises: no network, no such repository, no such configuration.
     except Exception as error:
-        raise ValueError(
+        raise InputError(
             "The stream could not be opened; expected hf:REPOSITORY[:CONFIGURATION[:SPLIT]], and a "
-            f"network ({_first_line(error)}). Received: data={name}"
+            f"network ({first_line(error)}). Received: data={name}"
         ) from error
     return [
         Input(f"{name}#{i}", None, None, column, stream.shard(num_shards=count, index=i))
@@ -329,7 +438,3 @@ def _require(package: str, data: str):
             f"Reading this needs the package {package}: pip install 'keras-h0h1[data]'. "
             f"Received: data={data}"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

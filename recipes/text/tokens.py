@@ -1,19 +1,26 @@
 """Token arrays: from text or from a token file, split into training and held-out parts."""
 
 import dataclasses
-import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tokenizers
 
+from recipes.common.errors import InputError
+from recipes.common.reading import first_line, inside, read_json, regular_file
 from recipes.text.documents import read_paths, standard_library
 from recipes.text.shards import ShardedTokens, is_shard_folder, open_shards
 from recipes.text.sources import STREAM, is_structured
-from recipes.text.tokenizer import encode, train_tokenizer
+from recipes.text.tokenizer import VOCABULARY, encode, read_tokenizer, train_tokenizer
 
 TOKEN_SUFFIXES = (".bin", ".npy", ".u16", ".u32")
+
+# Where nothing states the vocabulary, the largest id decides how large a model becomes: one wrong
+# bit must not make it a thousand times larger. No published vocabulary is larger than the first;
+# the second may be larger than the number of tokens in the file.
+_LARGEST, _SMALL = 2**19, 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +66,12 @@ def load_corpus(
     """
     for name in data:
         if name.startswith(STREAM) or is_structured(Path(name)):
-            raise ValueError(
+            raise InputError(
                 "Streams, parquet and JSON lines are tokenised first: python -m recipes.tokenize "
                 f"--data {name} --out shards, then --data shards. Received: data={name}"
             )
         if len(data) > 1 and is_shard_folder(name):
-            raise ValueError(
+            raise InputError(
                 "A folder of shards is read alone; tokenise all the texts into one. "
                 f"Received: data={','.join(data)}"
             )
@@ -112,38 +119,47 @@ def _load_token_file(path: Path, validation_share: float, token_dtype: str) -> C
     document) and `tokenizer` (path of a `tokenizers` file). Without, the vocabulary is what occurs
     and the separator is 0.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"No such token file. Received: data={path}")
+    regular_file(path)
     facts_path = path.with_name(path.name + ".json")
-    facts = json.loads(facts_path.read_text("utf-8")) if facts_path.exists() else {}
+    facts = _facts(facts_path) if os.path.lexists(facts_path) else {}
     if path.suffix == ".npy":
-        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+        tokens = _map_npy(path)
     else:
         dtype = {".u16": "uint16", ".u32": "uint32"}.get(path.suffix, token_dtype)
         if path.stat().st_size % np.dtype(dtype).itemsize or not path.stat().st_size:
-            raise ValueError(
+            raise InputError(
                 f"The token file is empty, cut off, or not {dtype}. "
                 f"Received: data={path}, {path.stat().st_size} bytes"
             )
         tokens = np.memmap(path, dtype=dtype, mode="r")
-    if tokens.ndim != 1 or tokens.dtype not in (np.uint16, np.uint32):
-        raise ValueError(
-            "A token file holds one row of uint16 or uint32. "
-            f"Received: data={path}, shape={tokens.shape}, dtype={tokens.dtype}"
-        )
     largest = max(int(tokens[i : i + 2**24].max()) for i in range(0, len(tokens), 2**24))
     vocabulary_size = facts.get("vocabulary_size", largest + 1)
     if largest >= vocabulary_size:
-        raise ValueError(
+        raise InputError(
             "The token file has ids outside its vocabulary; is the dtype right? "
             f"Received: largest id {largest}, vocabulary_size={vocabulary_size}"
+        )
+    plausible = min(_LARGEST, max(_SMALL, len(tokens)))
+    if "vocabulary_size" not in facts and vocabulary_size > plausible:
+        raise InputError(
+            f"The token file is damaged or of another dtype: ids below {plausible:,} are expected "
+            f"in a file of {len(tokens):,} tokens. If they are right, state vocabulary_size in "
+            f"{facts_path.name}. Received: data={path}, largest id {largest}"
         )
     cut, how = _document_border(
         tokens, int(len(tokens) * (1 - validation_share)), facts.get("separator", 0)
     )
     tokenizer = facts.get("tokenizer")
     if tokenizer is not None:
-        tokenizer = tokenizers.Tokenizer.from_file(str(path.parent / tokenizer))
+        tokenizer = read_tokenizer(
+            inside(path.parent, tokenizer), f"data={path}, tokenizer={tokenizer}"
+        )
+        size = max(tokenizer.get_vocab().values(), default=0) + 1
+        if size > vocabulary_size and "vocabulary_size" in facts:
+            raise InputError(
+                f"The tokenizer has more tokens than the vocabulary. Received: data={path}, "
+                f"vocabulary_size={vocabulary_size}, a tokenizer of {size}"
+            )
     return Corpus(
         tokens[:cut],
         tokens[cut:],
@@ -152,6 +168,54 @@ def _load_token_file(path: Path, validation_share: float, token_dtype: str) -> C
         f"token file {path} ({tokens.dtype}); {cut:,} tokens to train on, "
         f"{len(tokens) - cut:,} held out ({how})",
     )
+
+
+def _facts(path: Path) -> dict:
+    """What `NAME.json` states about a token file."""
+    facts = read_json(path)
+    for key, least, most in (("vocabulary_size", 1, VOCABULARY), ("separator", 0, VOCABULARY - 1)):
+        value = facts.get(key, least)
+        if type(value) is not int or not least <= value <= most:
+            raise InputError(
+                f"A token file's {key} is an integer between {least} and {most}. "
+                f"Received: {path}, {key}={value!r:.80}"
+            )
+    if not isinstance(facts.get("tokenizer", ""), str):
+        raise InputError(
+            "A token file's tokenizer is the name of a file beside it. "
+            f"Received: {path}, tokenizer={facts['tokenizer']!r:.80}"
+        )
+    return facts
+
+
+def _map_npy(path: Path) -> np.memmap:
+    """The ids in a `.npy` file, mapped once its header agrees with its size."""
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, _, dtype = read(file)
+            offset = file.tell()
+    # NumPy's parser raises whatever Python's tokenizer and compiler do.
+    except Exception as error:
+        raise InputError(
+            f"The .npy file has no sound header ({first_line(error)}). Received: data={path}"
+        ) from None
+    if len(shape) != 1 or dtype not in (np.uint16, np.uint32):
+        raise InputError(
+            "A token file holds one row of uint16 or uint32. "
+            f"Received: data={path}, shape={shape}, dtype={dtype}"
+        )
+    expected = offset + shape[0] * dtype.itemsize
+    if not shape[0] > 0 or path.stat().st_size != expected:
+        raise InputError(
+            f"The token file is empty, cut off or too long: {expected} bytes are expected. "
+            f"Received: data={path}, {path.stat().st_size} bytes"
+        )
+    return np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
 
 
 def _document_border(tokens: np.ndarray, start: int, separator: int) -> tuple[int, str]:

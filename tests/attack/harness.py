@@ -41,12 +41,14 @@ class Target:
         acceptable: Whether a result that differs from the sound one may still be right: a format
             without checksums cannot notice another pixel, but must notice a missing image. By
             default no other result is.
+        mends: Whether the reader makes a damaged file again, so that no input is refused.
     """
 
     name: str
     write: Callable[[Path], list[Path]]
     read: Callable[[Path], Any]
     acceptable: Callable[[Any, Any], bool] = lambda sound, other: False
+    mends: bool = False
 
 
 @dataclasses.dataclass

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("name", all_targets())
 def test_a_damaged_input_is_refused_or_read_rightly(name):
-    counts = attack(all_targets()[name], count=60)
+    target = all_targets()[name]
+    counts = attack(target, count=60)
     assert not counts.wrong, "\n".join(counts.wrong[:5])
     # The inputs are damaged indeed.
-    assert counts.refused + counts.acceptable > 10
+    assert target.mends or counts.refused + counts.acceptable > 10

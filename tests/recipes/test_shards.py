@@ -9,10 +9,11 @@ import pytest
 import tokenizers
 
 from recipes import tokenize
+from recipes.common.errors import InputError, MissingInputError
 from recipes.common.options import build, parse
 from recipes.gpt import RECIPE, GPTConfig, resolve
 from recipes.text.batches import TokenBatches, validation_windows
-from recipes.text.shards import INDEX, ShardedTokens, open_shards
+from recipes.text.shards import INDEX, ShardedTokens, open_shards, sealed
 from recipes.text.tokens import load_corpus
 
 
@@ -35,7 +36,7 @@ def shards(text_folder, tmp_path):
 
 def change_index(folder, **values):
     path = folder / INDEX
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), **values})))
 
 
 def test_slices_across_shards_are_those_of_one_array():
@@ -161,7 +162,7 @@ def flip(folder):
         (lambda f: (f / "training-00000.u16").unlink(), r"missing.*training-00000\.u16"),
         (lambda f: (f / "tokenizer.json").unlink(), r"tokenizer is missing"),
         (lambda f: (f / "tokenizer.json").write_text("{}"), r"not the one that made the shards"),
-        (lambda f: change_index(f, version=9), r"version 1.*version=9"),
+        (lambda f: change_index(f, version=9), r"version 2.*version=9"),
         (lambda f: change_index(f, complete=False), r"run the same .*recipes.tokenize. again"),
     ],
     ids=["truncated", "checksum", "missing", "no-tokenizer", "tokenizer", "version", "incomplete"],
@@ -224,3 +225,64 @@ def test_tokenising_does_not_load_keras():
     code = "import recipes.tokenize, sys; sys.exit('keras' in sys.modules)"
     root = os.path.dirname(os.path.dirname(tokenize.__file__))
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
+
+
+def test_any_change_of_the_index_is_noticed(shards):
+    """Each digit and letter of it in turn (some of them), and no index at all."""
+    sound = (shards / INDEX).read_bytes()
+    rng = np.random.default_rng(0)
+    places = rng.choice([i for i, c in enumerate(sound) if chr(c).isalnum()], 150, replace=False)
+    for at in places:
+        (shards / INDEX).write_bytes(sound[:at] + b"7x"[sound[at] == 55 :][:1] + sound[at + 1 :])
+        with pytest.raises(InputError, match="Received: "):
+            load_corpus([str(shards)], 300)
+    for damaged in (b"", b"{}", b"[]", b"null", sound[:200], b"[" * 9000):
+        (shards / INDEX).write_bytes(damaged)
+        with pytest.raises(InputError, match="Received: "):
+            load_corpus([str(shards)], 300)
+    (shards / INDEX).unlink()
+    with pytest.raises(MissingInputError, match=r"no index of them.*Received: "):
+        load_corpus([str(shards)], 300)
+    # Not a folder of text either, from further up.
+    with pytest.raises(InputError, match=r"token shards in it.*Received: "):
+        load_corpus([str(shards.parent)], 300)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "../training-00000.u16"), ("name", "/etc/passwd"), ("name", None),
+        ("name", "training-00001.u16"), ("tokens", -1), ("tokens", 1.5), ("tokens", True),
+        ("tokens", 2**70), ("documents", "3"), ("sha256", 5), ("sha256", "ab"),
+    ],
+)  # fmt: skip
+def test_what_no_index_can_say_is_refused(shards, key, value):
+    """With a checksum that is right: by somebody who knows how."""
+    index = json.loads((shards / INDEX).read_text())
+    index["training"]["shards"][0][key] = value
+    change_index(shards, training=index["training"])
+    with pytest.raises(InputError, match=r"index is damaged.*Received: "):
+        load_corpus([str(shards)], 300)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_a_shard_is_a_file_in_its_folder(shards, tmp_path, kind):
+    path = shards / "training-00000.u16"
+    if kind == "fifo":
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        path.rename(tmp_path / "elsewhere.u16")
+        path.symlink_to(tmp_path / "elsewhere.u16")
+    with pytest.raises(InputError, match=r"Received: .*training-00000\.u16"):
+        load_corpus([str(shards)], 300)
+
+
+def test_an_index_of_version_1_is_read(shards):
+    sound = load_corpus([str(shards)], 300).training[:]
+    index = json.loads((shards / INDEX).read_text())
+    del index["sha256"], index["skipped"]
+    for entry in index["inputs"]:
+        del entry["sha256"]
+    (shards / INDEX).write_text(json.dumps({**index, "version": 1}))
+    np.testing.assert_array_equal(load_corpus([str(shards)], 300).training[:], sound)

@@ -2,14 +2,17 @@ import concurrent.futures
 import hashlib
 import json
 import math
+import os
+import time
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from recipes.common.errors import InputError
 from recipes.text.batches import TokenBatches, validation_windows
 from recipes.text.documents import SEPARATOR, Documents, read_paths, standard_library
-from recipes.text.tokenizer import encode, train_tokenizer
+from recipes.text.tokenizer import _without_long_words, encode, train_tokenizer
 from recipes.text.tokens import load_corpus
 from recipes.text.unigram import unigram_loss
 
@@ -87,12 +90,107 @@ def test_cache_is_keyed_by_content_and_safe_to_share(tmp_path):
     train_tokenizer(texts, 280, tmp_path)
     train_tokenizer([texts[0] + "!"], 300, tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
-    # What is cached is used: a mark left in the file comes back.
+    # What is cached is used: no file is written again.
     tokenizer = train_tokenizer(texts, 300, tmp_path)
     encode(tokenizer, texts, tmp_path)
-    (path,) = tmp_path.glob("tokens-*.npy")
-    np.save(path, np.array([7, 7, 7], np.uint16))
-    assert encode(tokenizer, texts, tmp_path).tolist() == [7, 7, 7]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    encode(train_tokenizer(texts, 300, tmp_path), texts, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("pattern", ["bpe-*.json", "tokens-*.npy"])
+def test_a_damaged_file_of_the_cache_is_made_again(tmp_path, pattern, capsys):
+    texts = ["some words that repeat, some words that do not\n" * 10]
+    sound = encode(train_tokenizer(texts, 300, tmp_path), texts, tmp_path).tolist()
+    (path,) = tmp_path.glob(pattern)
+    content = path.read_bytes()
+    for damaged in (content[:-40], content.replace(b"1", b"2"), b"", content[:-1] + b"?"):
+        path.write_bytes(damaged)
+        if damaged == content:
+            continue
+        assert encode(train_tokenizer(texts, 300, tmp_path), texts, tmp_path).tolist() == sound
+        assert f"{path.name}.damaged" in capsys.readouterr().err
+        assert path.read_bytes() == content
+
+
+def test_a_long_word_does_not_hold_up_the_training_of_a_tokenizer(tmp_path):
+    """Equal letters, and letters that are not, for which every merge would pass over all."""
+    rng = np.random.default_rng(0)
+    words = ["a" * 1_000_000, "".join(rng.choice(list("abcdefgh"), 300_000)), " " * 300_000]
+    start = time.perf_counter()
+    tokenizer = train_tokenizer(words, 2000, tmp_path)
+    encode(tokenizer, words, tmp_path)
+    assert time.perf_counter() - start < 10
+    assert tokenizer.decode(tokenizer.encode(words[1]).ids) == words[1]
+
+
+def test_words_of_usual_length_train_the_tokenizer_that_they_did():
+    """The cut before the training takes nothing away and leaves usual text alone."""
+    usual = "def f(x):\n    return '=' * 1000 + x_1\n" + "=" * 1000 + " " + "学" * 1000
+    assert list(_without_long_words([usual, "b"])) == [usual, "b"]
+    for long in ("x" * 5000, "x" + " " * 3000 + "y", "=_" * 3000 + "1", "学" * 1025):
+        pieces = list(_without_long_words([long]))
+        assert "".join(pieces) == long and len(pieces) > 1
+        assert max(map(len, pieces)) <= 1026
+
+
+@pytest.mark.parametrize("bad", ["latin-1", "zero", "fifo"])
+def test_a_file_that_is_named_and_is_no_text_is_an_error(tmp_path, bad):
+    (tmp_path / "good.txt").write_text("some words\n" * 40)
+    path = tmp_path / "bad.txt"
+    if bad == "fifo":
+        os.mkfifo(path)
+    else:
+        path.write_bytes({"latin-1": "Größe".encode("latin-1"), "zero": b"a\0b"}[bad])
+    with pytest.raises(InputError, match=r"Received: .*bad\.txt"):
+        read_paths([str(tmp_path / "good.txt"), str(path)])
+    documents = read_paths([str(tmp_path)])
+    if bad != "fifo":
+        assert "1 files skipped" in documents.source and "bad.txt" in documents.source
+
+
+@pytest.mark.parametrize(
+    "facts",
+    ["[]", "{", '{"vocabulary_size": "9"}', '{"vocabulary_size": 1e9}', '{"separator": -1}',
+     '{"vocabulary_size": 99999999999}', '{"tokenizer": 3}', '{"tokenizer": "../t.json"}',
+     '{"separator": true}', "[" * 9000],
+)  # fmt: skip
+def test_wrong_facts_of_a_token_file_are_named(tmp_path, facts):
+    np.arange(300, dtype=np.uint16).tofile(tmp_path / "a.u16")
+    (tmp_path / "a.u16.json").write_text(facts)
+    with pytest.raises(InputError, match="Received: "):
+        load_corpus([str(tmp_path / "a.u16")], 10)
+
+
+def test_an_id_that_no_vocabulary_has_is_refused(tmp_path):
+    path = tmp_path / "a.u32"
+    tokens = np.arange(500, dtype=np.uint32)
+    for bit in range(17, 32):
+        tokens[7] = 1 << bit
+        tokens.tofile(path)
+        with pytest.raises(InputError, match=r"ids below 65,536 .*largest id"):
+            load_corpus([str(path)], 10)
+    tokens[7] = 2**18
+    tokens.tofile(path)
+    path.with_name("a.u32.json").write_text('{"vocabulary_size": 262145}')
+    assert load_corpus([str(path)], 10).vocabulary_size == 2**18 + 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"{'descr': '<u2', 'fortran_order': False, 'shape': (9**9,), }",
+     b"{'descr': '<u2', 'fortran_order': False, 'shape': (99999999999999999999,), }",
+     b"{'descr': '<u2', 'fortran_order': False, 'shape': (-1,), }",
+     b"{'descr': '<u2', 'fortran_order': False, 'shape': (True,), }",
+     b"{'descr': ('<u2', (9, 9)), 'fortran_order': False, 'shape': (4,), }",
+     b"{'descr': '|O', 'fortran_order': False, 'shape': (4,), }",
+     b"((((((((((((((", b'"""', b"\0", b"{" * 900],
+)  # fmt: skip
+def test_a_wrong_header_of_a_npy_file_is_named(tmp_path, header):
+    start = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n"
+    (tmp_path / "a.npy").write_bytes(start + bytes(8))
+    with pytest.raises(InputError, match=r"Received: data=.*a\.npy"):
+        load_corpus([str(tmp_path / "a.npy")], 10)
 
 
 def test_tokenizer_needs_room_for_the_bytes():

@@ -1,9 +1,11 @@
+import bz2
 import contextlib
 import ctypes
 import functools
 import gzip
 import itertools
 import json
+import lzma
 import os
 import shutil
 import signal
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +23,12 @@ import tokenizers
 
 import recipes
 from recipes import tokenize
+from recipes.common.errors import InputError
 from recipes.text import sharding, sources
 from recipes.text.documents import SEPARATOR, is_held_out, standard_library
 from recipes.text.encoding import encode_in_order
 from recipes.text.shards import open_shards
-from recipes.text.sources import list_inputs
+from recipes.text.sources import find_inputs, list_inputs
 from recipes.text.tokenizer import train_tokenizer
 
 ROOT = Path(recipes.__file__).parent.parent
@@ -177,7 +181,7 @@ def test_broken_inputs_are_named(tmp_path):
     broken("b.jsonl", good + b"[1]\n", "not a JSON object")
     broken("c.jsonl", b'{"body": "one"}\n', "no such column; there are body")
     broken("d.jsonl", b'{"text": 3}\n', "holds int, not text")
-    broken("e.jsonl.gz", gzip.compress(good)[:-12], "damaged")
+    broken("e.jsonl.gz", gzip.compress(good)[:-12], "ends early: .* bytes could")
     broken("f.parquet", b"PAR1 no", "parquet file is damaged")
     with pytest.raises(FileNotFoundError, match="Received: data=nowhere"):
         list_inputs(["nowhere"])
@@ -602,3 +606,166 @@ def test_no_more_is_read_than_the_workers_need(tokenizer_file, workers):
         assert np.frombuffer(ids[0], "<u2").tolist() == tokenizer.encode(task[0]).ids
         assert len(taken) <= i + 1 + 3 * workers
     assert len(taken) == 50
+
+
+# --- damage, other encodings, other people's files -------------------------------------------
+
+
+def flushed(suffix, lines):
+    """Compressed, and flushed after each line, as a writer does that may be killed."""
+    if suffix == ".zst":
+        zstandard = pytest.importorskip("zstandard")
+        compressor = zstandard.ZstdCompressor().compressobj()
+        parts = [
+            compressor.compress(x) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+            for x in lines
+        ]
+    elif suffix == ".gz":
+        compressor = zlib.compressobj(wbits=31)
+        parts = [compressor.compress(x) + compressor.flush(zlib.Z_SYNC_FLUSH) for x in lines]
+    else:
+        compressor = {".bz2": bz2.BZ2Compressor, ".xz": lzma.LZMACompressor}[suffix]()
+        parts = [compressor.compress(x) for x in lines]
+    return [*parts, compressor.flush()]
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+def test_a_compressed_file_that_ends_between_two_lines_is_refused(
+    tmp_path, tokenizer_file, records, suffix, capsys
+):
+    parts = flushed(suffix, [json.dumps({"text": t}).encode() + b"\n" for t in records])
+    path = tmp_path / f"data.jsonl{suffix}"
+    path.write_bytes(b"".join(parts))
+    assert texts_of([path]) == records
+    for count in (len(parts) - 1, 150, 100):
+        path.write_bytes(b"".join(parts[:count]))
+        out = tmp_path / f"out{count}"
+        error = refused(options(path, out, tokenizer_file), capsys)
+        assert "ends early" in error and path.name in error and "bytes could be" in error
+        assert not json.loads((out / "index.json").read_text())["complete"]
+
+
+@pytest.mark.parametrize("share", [0.97, 0.8, 0.5, 0.0])
+def test_a_parquet_file_that_is_cut_is_refused(tmp_path, records, share):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": records}), path, row_group_size=20)
+    os.truncate(path, int(path.stat().st_size * share))
+    with pytest.raises(InputError, match=r"damaged.*Received: data=.*a\.parquet"):
+        texts_of([path])
+
+
+def test_parquet_that_is_not_utf8_is_one_error(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    texts = pyarrow.array([b"good", b"bad \xff"]).view(pyarrow.string())
+    parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"Received: data=.*a\.parquet"):
+        texts_of([tmp_path / "a.parquet"])
+
+
+def test_a_line_longer_than_any_document_is_refused(tmp_path):
+    """Sixty-four megabytes in a file of 64 kB, in bounded memory."""
+    block = zlib.compressobj(wbits=31)
+    with (tmp_path / "a.jsonl.gz").open("wb") as file:
+        file.write(block.compress(b'{"text": "'))
+        for _ in range(64):
+            file.write(block.compress(b"a" * 2**20))
+        file.write(block.flush())
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"longer than 16,777,216 bytes.*line 1"):
+            texts_of([tmp_path / "a.jsonl.gz"])
+        assert tracemalloc.get_traced_memory()[1] < 1e8
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture
+def mixed(tmp_path, records):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for i in range(40):
+        (folder / f"{i:02}.txt").write_text(records[i], newline="")
+    (folder / "latin.txt").write_bytes("Größe und Maß".encode("latin-1"))
+    (folder / "picture.txt").write_bytes(b"zero \0 byte")
+    return folder
+
+
+def test_files_that_are_no_text_are_named_and_counted(tmp_path, mixed, tokenizer_file, capsys):
+    index = tokenize.main(options(mixed, tmp_path / "a", tokenizer_file))
+    shown = capsys.readouterr().out
+    assert "2 files skipped" in shown and "mixed/latin.txt: not utf-8" in shown
+    assert [skipped["name"] for skipped in index["skipped"]] == [
+        "mixed/latin.txt", "mixed/picture.txt"
+    ]  # fmt: skip
+    assert len(index["inputs"]) == 40
+    error = refused(options(mixed / "latin.txt", tmp_path / "b", tokenizer_file), capsys)
+    assert "not utf-8" in error and "latin.txt" in error
+    error = refused(options(mixed, tmp_path / "c", tokenizer_file, errors="strict"), capsys)
+    assert "latin.txt" in error
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "shift_jis"])
+def test_other_encodings_give_the_text(tmp_path, tokenizer_file, encoding):
+    text = {"latin-1": "Größe und Maß", "utf-16": "Größe 学习率", "shift_jis": "学習率"}[encoding]
+    (tmp_path / "a.txt").write_bytes((text * 50).encode(encoding))
+    found = find_inputs([str(tmp_path / "a.txt")], encoding=encoding).inputs
+    assert [part.text for part in found[0].parts()] == [text * 50]
+    (tmp_path / "a.txt").write_bytes(b"good \xff end")
+    (source,) = find_inputs([str(tmp_path / "a.txt")], errors="replace").inputs
+    assert [part.text for part in source.parts()] == ["good \ufffd end"]
+
+
+@pytest.mark.parametrize("encoding", ["nothing", "rot13", "base64", "undefined", "", "a\0b"])
+def test_an_encoding_that_is_none_is_one_error(encoding):
+    with pytest.raises(InputError, match="Received: encoding="):
+        tokenize.Tokenize(encoding=encoding)
+
+
+def test_a_file_of_the_same_size_is_another_input(tmp_path, tokenizer_file, records, capsys):
+    """The beginning, the middle and the end, with the time of change of before."""
+    path = tmp_path / "a.txt"
+    text = "\n".join(records) * 3
+    path.write_text(text, newline="")
+    when, size = path.stat().st_mtime_ns, path.stat().st_size
+    arguments = options(path, tmp_path / "out", tokenizer_file)
+    tokenize.main(arguments)
+    before = content(tmp_path / "out")
+    data = path.read_bytes()
+    for at in (0, size // 2, size - 1):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        os.utime(path, ns=(when, when))
+        error = refused(arguments, capsys)
+        assert "inputs are not those" in error and "differs is a.txt" in error
+    assert content(tmp_path / "out") == before
+    path.write_bytes(data)
+    tokenize.main(arguments)
+
+
+def test_nothing_of_others_is_deleted(tmp_path, tokenizer_file, jsonl, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in (".partial-thesis.docx", ".partial-abcd1234.json", "letter.txt"):
+        (out / name).write_text("precious")
+    before = content(out)
+    assert "not empty" in refused(options(jsonl, out, tokenizer_file), capsys)
+    assert content(out) == before
+    # Nor in a folder that is ours; there, what a killed run was writing goes.
+    arguments = options(jsonl, tmp_path / "ours", tokenizer_file)
+    tokenize.main(arguments)
+    (tmp_path / "ours" / ".partial-thesis.docx").write_text("precious")
+    (tmp_path / "ours" / ".partial-abcd1234.u16").write_text("half a shard")
+    tokenize.main(arguments)
+    assert (tmp_path / "ours" / ".partial-thesis.docx").read_text() == "precious"
+    assert not (tmp_path / "ours" / ".partial-abcd1234.u16").exists()
+
+
+@pytest.mark.parametrize("name", ["data.txt", "data.jsonl", "data.jsonl.zst", "data.parquet"])
+def test_a_fifo_does_not_hang(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="special file"):
+        texts_of([tmp_path / name])
