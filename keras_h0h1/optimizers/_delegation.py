@@ -44,6 +44,14 @@ class DelegatingOptimizer(keras.optimizers.Optimizer):
             if not name.startswith("_") and name not in self._own:
                 del vars(self)[name]
 
+    def _build_wrapper(self, variables) -> None:
+        """Keras' own `build`, without the averages and sums that the inner optimizer has."""
+        vars(self).update(use_ema=False, gradient_accumulation_steps=None)
+        try:
+            keras.optimizers.Optimizer.build(self, variables)
+        finally:
+            del vars(self)["use_ema"], vars(self)["gradient_accumulation_steps"]
+
     def __getattr__(self, name):
         inner = vars(self).get("inner_optimizer")
         if inner is None or name.startswith("_"):

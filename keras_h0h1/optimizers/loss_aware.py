@@ -215,7 +215,7 @@ class LossAware(DelegatingOptimizer):
         self._adopt_schedules()
         if not self._states:
             self._raise_no_schedule()
-        super().build(variables)
+        self._build_wrapper(variables)
 
     @property
     def variables(self):
