@@ -19,7 +19,7 @@ def state_dtype() -> str:
 def leaf_optimizers(optimizer) -> list:
     """The optimizers that hold a learning rate: `optimizer` itself, or those it delegates to.
 
-    `MultiOptimizer` (Keras >= 3.14) lists them in `optimizers`; one built from a callable fills
+    `MultiOptimizer` (Keras >= 3.15) lists them in `optimizers`; one built from a callable fills
     that list only when it is built.
     """
     if hasattr(optimizer, "optimizers"):
@@ -44,6 +44,7 @@ def set_schedule(optimizer, schedule) -> None:
     old schedule, which has no state yet. The property's setter also untracks a rate's variable.
     """
     type(optimizer).learning_rate.fset(optimizer, schedule)
+    _allow_checkpoints(optimizer)
 
 
 def get_iterations(optimizer):
@@ -153,23 +154,58 @@ def check_tracer_is_alive(loss) -> None:
     )
 
 
-_RATE_CONTROLLERS = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+def enclosing_optimizer(optimizer):
+    """The Keras optimizer that takes `optimizer` in, when called from its `__init__` or `build`.
 
-
-def called_by_rate_controller() -> bool:
-    """Whether the code that reads `optimizer.learning_rate` is about to write it back.
-
-    `ReduceLROnPlateau` and `LearningRateScheduler` read the rate, change it and write it. What
-    they write is the base rate; were they given the effective one, the loss-driven factor would
-    be multiplied into the base at every turn. `TensorBoard` and other loggers only read, and
-    want the effective rate. Keras gives the property no way to tell the two apart, so look at
-    the caller: frame 0 is this function, 1 the property, 2 whoever read it, or the property of an
-    optimizer around this one.
+    `LossScaleOptimizer` and `MultiOptimizer` announce themselves to what they wrap in one way
+    alone: they set its `loss_scale_factor`. Who set it is known to the calling frame only. It
+    decides about an error, never about a value.
     """
-    frame = sys._getframe(2)
-    while isinstance(frame.f_locals.get("self"), keras.optimizers.Optimizer) and frame.f_back:
+    frame = sys._getframe(1)
+    # The property itself, and on TensorFlow the `__setattr__` of several base classes.
+    while frame is not None and frame.f_locals.get("self") is optimizer:
         frame = frame.f_back
-    return isinstance(frame.f_locals.get("self"), _RATE_CONTROLLERS)
+    if frame is None or frame.f_code.co_name not in ("__init__", "build"):
+        return None
+    outer = frame.f_locals.get("self")
+    is_other = isinstance(outer, keras.optimizers.Optimizer) and outer is not optimizer
+    return outer if is_other else None
+
+
+class _ReadableVariable(keras.Variable):
+    """A variable that is a number under `MirroredStrategy` too, where Keras' own is not."""
+
+    def __float__(self):
+        return float(ops.convert_to_numpy(self))
+
+    def __int__(self):
+        return int(ops.convert_to_numpy(self))
+
+
+def make_readable(variable) -> None:
+    """Lets `float(variable)` and `int(variable)` work under `tf.distribute`.
+
+    There Keras' variable hands on to TensorFlow's `MirroredVariable`, which is no number.
+    """
+    if keras.backend.backend() == "tensorflow" and type(variable) is keras.Variable:
+        variable.__class__ = _ReadableVariable
+
+
+def untrack_variable(optimizer, variable) -> None:
+    """Takes `variable` out of the optimizer's variables, so that it can still be checkpointed.
+
+    TensorFlow refuses to save a list from which an element was removed, lest its indices
+    changed since an earlier checkpoint; before training there is none.
+    """
+    optimizer._untrack_variable(variable)
+    _allow_checkpoints(optimizer)
+
+
+def _allow_checkpoints(optimizer) -> None:
+    if keras.backend.backend() == "tensorflow":
+        variables = optimizer._variables
+        variables._non_append_mutation_value = variables._external_modification_value = False
+        variables._update_snapshot()
 
 
 def replace_optimizer(model, optimizer) -> None:
@@ -183,6 +219,16 @@ def replace_optimizer(model, optimizer) -> None:
     config = getattr(model, "_compile_config", None)
     if config is not None:
         config.config["optimizer"] = optimizer
+
+
+def fit_is_beginning(model) -> bool:
+    """Whether a callback's `set_model` is called by `fit`, not by `evaluate` or `predict`.
+
+    Keras calls it in the same way in all three. Only `fit` has put a new `History` on the model
+    just before, which does not know the run's parameters yet.
+    """
+    history = getattr(model, "history", None)
+    return isinstance(history, keras.callbacks.History) and not history.params
 
 
 def variable_scope(model):

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import warnings
 
 import keras
 from keras import ops
@@ -10,16 +11,21 @@ from keras_h0h1 import _keras
 from keras_h0h1._validation import check_integer
 from keras_h0h1.optimizers import LossAware
 
-FIELDS = ("step", "batch_loss", "learning_rate", "learning_rate_factor", "base_learning_rate")
+FIELDS = ("step", "batch_loss", "learning_rate", "learning_rate_factor", "effective_learning_rate")
 
 
 class LearningRateLogger(keras.callbacks.Callback):
     """Records the effective rate, the loss-driven factor and the base rate, batch by batch.
 
-    `learning_rate = base_learning_rate * learning_rate_factor`, each of the step that has just
-    been taken, and `batch_loss`, the loss that decided it (Keras' own `loss` is the mean since
-    the epoch began). The last three also go into the batch's and the epoch's `logs`, so that the
-    progress bar, `History`, `CSVLogger` and `TensorBoard` show them.
+    `effective_learning_rate = learning_rate * learning_rate_factor`, each of the step that has
+    just been taken, and `batch_loss`, the loss that decided it (Keras' own `loss` is the mean
+    since the epoch began). `effective_learning_rate` and `learning_rate_factor` also go into the
+    batch's and the epoch's `logs`, so that the progress bar, `History`, `CSVLogger` and
+    `TensorBoard` show them. `learning_rate` in the logs, the base rate, stays with the callbacks
+    of Keras that write it.
+
+    A `MultiOptimizer` has several rates: the names then end in `/` and the name of the optimizer,
+    as `learning_rate/adam`.
 
     With an optimizer that is not loss-aware the factor is 1 and `batch_loss` is NaN: plain runs
     can be logged for comparison. With `steps_per_execution > 1` Keras calls back once per
@@ -39,7 +45,11 @@ class LearningRateLogger(keras.callbacks.Callback):
     Attributes:
         history: Dictionary of lists, one for each of `step` (the number of steps taken, over
             all calls of `fit`), `batch_loss`, `learning_rate`, `learning_rate_factor` and
-            `base_learning_rate`.
+            `effective_learning_rate`.
+
+    Warns:
+        UserWarning: Once, if a batch's loss is below the schedule's `f_star`, as a negative loss
+            is by default: the rate is then the base rate, whatever the loss.
 
     Raises:
         ImportError: If `tensorboard_dir` is given and `tensorboard` is not installed.
@@ -75,6 +85,8 @@ class LearningRateLogger(keras.callbacks.Callback):
         self.append = append
         self.history: dict[str, list] = {field: [] for field in FIELDS}
         self._batch = 0
+        self._warned = False
+        self._needs_header = False
         self._last: dict[str, float] = {}
         self._file = None
         self._csv = None
@@ -96,8 +108,8 @@ class LearningRateLogger(keras.callbacks.Callback):
             mode = "a" if continues else "w"
             self._file = open(self.csv_path, mode, newline="", encoding="utf-8")
             self._csv = csv.writer(self._file)
-            if not continues:
-                self._csv.writerow(FIELDS)
+            # Its columns are known once the optimizer is built.
+            self._needs_header = not continues
         if self._summary_writer is not None:
             self._writer = self._summary_writer(str(self.tensorboard_dir))
 
@@ -105,17 +117,45 @@ class LearningRateLogger(keras.callbacks.Callback):
         self._batch += 1
         if self._batch % self.every:
             return
-        row = read_rates(_keras.callback_model(self))
+        model = _keras.callback_model(self)
+        row = read_rates(model)
+        if row.keys() != self.history.keys():
+            steps = len(self.history["step"])
+            self.history = {field: [float("nan")] * steps for field in row} | self.history
+            self.history = {field: self.history[field] for field in row}
         for field, value in row.items():
             self.history[field].append(value)
         if self._csv is not None:
-            self._csv.writerow([row[field] for field in FIELDS])
+            if self._needs_header:
+                self._csv.writerow(row)
+                self._needs_header = False
+            self._csv.writerow(row.values())
         if self._writer is not None:
-            for field in FIELDS[1:]:
-                self._writer.add_scalar(f"batch/{field}", row[field], row["step"])
-        self._last = {field: row[field] for field in FIELDS[2:]}
+            for field, value in row.items():
+                if field != "step":
+                    self._writer.add_scalar(f"batch/{field}", value, row["step"])
+        self._last = {
+            field: value
+            for field, value in row.items()
+            if field.startswith(("effective_learning_rate", "learning_rate_factor"))
+        }
         if logs is not None:
             logs.update(self._last)
+        self._warn_below_infimum(model, row["batch_loss"])
+
+    def _warn_below_infimum(self, model, loss):
+        if self._warned:
+            return
+        for state in _loss_driven_states(model.optimizer):
+            f_star = getattr(state.schedule, "f_star", None)
+            if f_star is not None and loss < f_star:
+                self._warned = True
+                warnings.warn(
+                    "The loss of a batch is below `f_star`, so the learning rate is not reduced, "
+                    "whatever the loss. Set `f_star` to a lower bound of the loss. "
+                    f"Received: batch loss {loss!r}, f_star={f_star!r}",
+                    stacklevel=2,
+                )
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
@@ -142,39 +182,61 @@ def read_rates(model) -> dict[str, float]:
 
     Returns:
         Dictionary with the keys of `LearningRateLogger.history`, as Python numbers.
-
-    Raises:
-        ValueError: If the optimizer has several learning rates.
     """
-    optimizer = model.optimizer
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    if isinstance(optimizer, LossAware):
-        if len(optimizer.rate_states) != 1:
-            raise ValueError(
-                "The optimizer has several learning rates; log those of its `optimizers`. "
-                f"Received: {len(optimizer.rate_states)} loss-driven schedules"
-            )
-        state = optimizer.rate_states[0]
-        leaf, schedule = state.leaf, state.schedule
-        counter = _keras.get_iterations(leaf)
-        names = list(state.variables)
-        step, *values = _keras.read_variables(
-            model, [counter, *(state.variables[name] for name in names)]
-        )
-        # Plain numbers again as tensors, without losing digits: schedules compute with tensors.
-        values = {
-            name: ops.convert_to_tensor(value, dtype=_keras.state_dtype())
-            for name, value in zip(names, values, strict=True)
-        }
-        last = max(int(step) - 1, 0)
-        return {
-            "step": int(step),
-            "batch_loss": float(values["loss"]),
-            "learning_rate": float(schedule.effective_rate(last, values)),
-            "learning_rate_factor": float(schedule.factor(values)),
-            "base_learning_rate": float(schedule.base_rate(last, values)),
-        }
+    optimizer = _unscaled(model.optimizer)
+    states = {id(state.leaf): state for state in _loss_driven_states(optimizer)}
+    inner = optimizer.inner_optimizer if isinstance(optimizer, LossAware) else optimizer
+    leaves = _keras.leaf_optimizers(inner)
+    rows = [
+        _loss_driven_row(model, states[id(leaf)]) if id(leaf) in states else _plain_row(model, leaf)
+        for leaf in leaves
+    ]
+    if len(rows) == 1:
+        return rows[0]
+    losses = [row["batch_loss"] for row in rows if row["batch_loss"] == row["batch_loss"]]
+    combined = {
+        "step": max((row["step"] for row in rows), default=0),
+        "batch_loss": losses[0] if losses else float("nan"),
+    }
+    names = [leaf.name for leaf in leaves]
+    for i, row in enumerate(rows):
+        name = names[i] if names.count(names[i]) == 1 else f"{names[i]}_{i}"
+        combined |= {f"{field}/{name}": row[field] for field in FIELDS[2:]}
+    return combined
+
+
+def _unscaled(optimizer):
+    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return optimizer.inner_optimizer if is_scaled else optimizer
+
+
+def _loss_driven_states(optimizer):
+    optimizer = _unscaled(optimizer)
+    return optimizer.rate_states if isinstance(optimizer, LossAware) else ()
+
+
+def _loss_driven_row(model, state):
+    schedule = state.schedule
+    names = list(state.variables)
+    step, *values = _keras.read_variables(
+        model, [_keras.get_iterations(state.leaf), *(state.variables[name] for name in names)]
+    )
+    # Plain numbers again as tensors, without losing digits: schedules compute with tensors.
+    values = {
+        name: ops.convert_to_tensor(value, dtype=_keras.state_dtype())
+        for name, value in zip(names, values, strict=True)
+    }
+    last = max(int(step) - 1, 0)
+    return {
+        "step": int(step),
+        "batch_loss": float(values["loss"]),
+        "learning_rate": float(schedule.base_rate(last, values)),
+        "learning_rate_factor": float(schedule.factor(values)),
+        "effective_learning_rate": float(schedule.effective_rate(last, values)),
+    }
+
+
+def _plain_row(model, optimizer):
     counter = _keras.get_iterations(optimizer)
     rate = _keras.get_schedule(optimizer)
     if isinstance(rate, keras.Variable):
@@ -188,5 +250,5 @@ def read_rates(model) -> dict[str, float]:
         "batch_loss": float("nan"),
         "learning_rate": value,
         "learning_rate_factor": 1.0,
-        "base_learning_rate": value,
+        "effective_learning_rate": value,
     }

@@ -66,8 +66,21 @@ class LossAdaptiveWarmup(keras.callbacks.Callback):
         del self._settings["base"]
 
     def set_model(self, model):
-        # Keras builds the train function between `set_model` and `on_train_begin`.
         super().set_model(model)
+        # Before other callbacks' `on_train_begin`: `BackupAndRestore` loads the state in its own.
+        # `evaluate` and `predict` call this too, and leave the model as it is.
+        if _keras.fit_is_beginning(model):
+            self._exchange_optimizer(model)
+
+    def on_train_begin(self, logs=None):
+        model = _keras.callback_model(self)
+        before = model.optimizer
+        self._exchange_optimizer(model)
+        if model.optimizer is not before:
+            # Keras has built the train function already, around the optimizer that was there.
+            model.make_train_function(force=True)
+
+    def _exchange_optimizer(self, model):
         optimizer = model.optimizer
         outer = None
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):

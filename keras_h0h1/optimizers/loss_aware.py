@@ -5,18 +5,30 @@ from keras import ops
 
 from keras_h0h1 import _keras
 from keras_h0h1._validation import check_rate
+from keras_h0h1.optimizers._delegation import DelegatingOptimizer
 from keras_h0h1.optimizers._rate_state import RateState
 from keras_h0h1.schedules import LossDrivenSchedule
 
 _NO_LOSS = (
     "`LossAware` was asked to apply gradients, but no loss reached it in this step. "
-    "Under the `mixed_float16` policy `model.compile` wraps the optimizer in "
-    "`keras.optimizers.LossScaleOptimizer`, which keeps the loss to itself: compile with "
-    "`keras_h0h1.LossScaleOptimizer(LossAware(...))` instead. In a custom training loop or "
-    "`train_step`, call `loss = optimizer.scale_loss(loss)` before the gradient is taken, or "
-    "`optimizer.observe(loss)`, or pass the loss along: `optimizer.apply(gradients, variables, "
-    "loss=loss)`, on JAX `optimizer.stateless_apply(..., loss=loss)`. "
+    "Add one line to your `train_step` or training loop, before the gradients are applied: "
+    "`optimizer.observe(loss)`. Or pass the loss along: "
+    "`optimizer.apply(gradients, variables, loss=loss)`, on JAX "
+    "`optimizer.stateless_apply(..., loss=loss)`; or call `loss = optimizer.scale_loss(loss)` "
+    "before the gradient is taken, as Keras' own trainers do. "
     "Received: loss=None"
+)
+_SCALED_BY_KERAS = (
+    "`keras.optimizers.LossScaleOptimizer` keeps the loss to itself, so `LossAware` inside it "
+    "would never see one. Under the `mixed_float16` policy `model.compile` adds it: compile with "
+    "`keras_h0h1.LossScaleOptimizer(LossAware(...))` instead. "
+    "Received: optimizer={!r}"
+)
+_IN_A_MULTI_OPTIMIZER = (
+    "`LossAware` inside a `keras.optimizers.MultiOptimizer` would never see the loss. Wrap the "
+    "other way round: give the MultiOptimizer's optimizers their schedules, and compile with "
+    "`LossAware(MultiOptimizer(...))`. "
+    "Received: optimizer={!r}"
 )
 
 
@@ -39,7 +51,7 @@ class _Inbox:
 
 
 @keras.saving.register_keras_serializable("keras_h0h1")
-class LossAware(keras.optimizers.Optimizer):
+class LossAware(DelegatingOptimizer):
     """Lets a loss-driven schedule in any Keras optimizer see the loss of the current batch.
 
     The loss is that of the very batch whose gradient is applied, inside the compiled step,
@@ -53,10 +65,14 @@ class LossAware(keras.optimizers.Optimizer):
     `LossAware` works with its own copy of the schedule, so one schedule may be given to several
     optimizers.
 
-    * `optimizer.learning_rate` reads as the **effective** rate of the last step (before the first
-      step: the base rate), so `keras.callbacks.TensorBoard` logs the truth. Setting it sets the
-      **base** rate. Keras' `ReduceLROnPlateau` and `LearningRateScheduler` read and set the base;
-      your own code does so through `base_learning_rate`.
+    * `optimizer.learning_rate` is the **base** rate, read and write, as in any Keras optimizer:
+      with a float base it is the variable that holds it, so `.assign(...)` works too, and so do
+      `ReduceLROnPlateau`, `LearningRateScheduler` and callbacks of your own. With a schedule as
+      base it reads as the schedule's value and cannot be set.
+    * `optimizer.effective_learning_rate` is the rate of the last step, base times factor (before
+      the first step: the base rate). `LearningRateLogger` puts it into the logs.
+    * Whatever else the inner optimizer offers (`clipnorm`, `weight_decay`, `beta_1`,
+      `exclude_from_weight_decay`, ...) is read, set and called on the wrapper as on it.
     * Decoupled weight decay (`weight_decay=`) is multiplied by the rate in Keras, so it is warmed
       up as well.
     * Under `mixed_float16` use `keras_h0h1.LossScaleOptimizer(LossAware(...))`.
@@ -70,8 +86,9 @@ class LossAware(keras.optimizers.Optimizer):
 
     Attributes:
         inner_optimizer: The wrapped optimizer.
-        base_learning_rate: The rate before the loss-driven factor; settable where the schedule's
-            base is a float.
+        learning_rate: The base rate, before the loss-driven factor; settable where the schedule's
+            base is a float. `base_learning_rate` is another name for it.
+        effective_learning_rate: The rate of the last step, `learning_rate * learning_rate_factor`.
         learning_rate_factor: The factor of the last step.
         observed_loss: The last finite loss that came in (the mean of the window under gradient
             accumulation); 0 before the first.
@@ -140,7 +157,7 @@ class LossAware(keras.optimizers.Optimizer):
             )
         # As in Keras' own wrapper, the base class's counter and rate stay unused.
         super().__init__(learning_rate=0.0, name=name)
-        self.inner_optimizer = optimizer
+        self._wrap(optimizer)
         self._inbox = _Inbox()
         self._states: tuple[RateState, ...] = ()
         self._adopt_schedules()
@@ -171,6 +188,21 @@ class LossAware(keras.optimizers.Optimizer):
             schedule = schedule.copy()
             _keras.set_schedule(leaf, schedule)
             self._states += (RateState(leaf, schedule, self.add_variable),)
+        for leaf in self._leaves():
+            _keras.make_readable(_keras.get_iterations(leaf))
+        for variable in self._variables:
+            _keras.make_readable(variable)
+
+    def _renew_states(self) -> None:
+        """Makes the states anew where an option that shapes them was set since."""
+        stale = [s for s in self._states if s.num_micro_batches != _micro_batches(s.leaf)]
+        if not stale:
+            return
+        for state in self._states:
+            for variable in state.variables.values():
+                _keras.untrack_variable(self, variable)
+        self._states = ()
+        self._adopt_schedules()
 
     def build(self, variables) -> None:
         """Builds the inner optimizer, unless it is built, for the model's trainable variables."""
@@ -178,11 +210,12 @@ class LossAware(keras.optimizers.Optimizer):
             return
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
+        self._renew_states()
         # A MultiOptimizer made from a function knows its optimizers only now.
         self._adopt_schedules()
         if not self._states:
             self._raise_no_schedule()
-        super().build(variables)
+        self._build_wrapper(variables)
 
     @property
     def variables(self):
@@ -191,6 +224,29 @@ class LossAware(keras.optimizers.Optimizer):
     @property
     def iterations(self):
         return self.inner_optimizer.iterations
+
+    def set_weights(self, weights) -> None:
+        """Sets all variables, in the order of `variables`."""
+        if not self.built:
+            raise ValueError(
+                "The optimizer is not built yet: call `optimizer.build(trainable_variables)` "
+                f"before `set_weights`. Received: {len(weights)} weights"
+            )
+        variables = self.variables
+        shapes = [tuple(variable.shape) for variable in variables]
+        if shapes != [tuple(weight.shape) for weight in weights]:
+            raise ValueError(
+                f"`weights` must have the shapes of `optimizer.variables`, {shapes}. "
+                f"Received: weights of shapes {[tuple(weight.shape) for weight in weights]}"
+            )
+        for variable, weight in zip(variables, weights, strict=True):
+            variable.assign(weight)
+
+    def apply_gradients(self, grads_and_vars, loss=None):
+        """`apply` with pairs, as in `tf.keras`; returns `iterations`."""
+        gradients, variables = zip(*grads_and_vars, strict=True)
+        self.apply(list(gradients), list(variables), loss=loss)
+        return self.iterations
 
     def observe(self, loss) -> None:
         """Takes note of the loss of the batch whose gradient is applied next.
@@ -273,20 +329,15 @@ class LossAware(keras.optimizers.Optimizer):
 
     @property
     def learning_rate(self):
-        if _keras.called_by_rate_controller():
-            return self.base_learning_rate
-        return self._only_state().rate()
+        state = self._only_state()
+        if "base" in state.variables:
+            return state.variables["base"]
+        # As Keras does: a schedule's value at the current count of steps.
+        step = _keras.get_iterations(state.leaf)
+        return state.schedule.base_rate(step, state.schedule.current_state())
 
     @learning_rate.setter
     def learning_rate(self, value):
-        self.base_learning_rate = value
-
-    @property
-    def base_learning_rate(self):
-        return self._only_state().base_rate()
-
-    @base_learning_rate.setter
-    def base_learning_rate(self, value):
         state = self._only_state()
         if "base" not in state.variables:
             raise TypeError(
@@ -296,6 +347,18 @@ class LossAware(keras.optimizers.Optimizer):
             )
         value = value if isinstance(value, float) else ops.convert_to_numpy(value)
         state.variables["base"].assign(check_rate("learning_rate", value, _keras.state_dtype()))
+
+    @property
+    def base_learning_rate(self):
+        return self.learning_rate
+
+    @base_learning_rate.setter
+    def base_learning_rate(self, value):
+        self.learning_rate = value
+
+    @property
+    def effective_learning_rate(self):
+        return self._only_state().rate()
 
     @property
     def learning_rate_factor(self):
@@ -319,8 +382,20 @@ class LossAware(keras.optimizers.Optimizer):
     def loss_scale_factor(self, value):
         # The base class sets it before there is an inner optimizer; LossScaleOptimizer sets it to
         # None on what it wraps, lest the gradient be unscaled twice.
-        if hasattr(self, "inner_optimizer"):
+        if "inner_optimizer" in vars(self):
             self.inner_optimizer.loss_scale_factor = value
+
+    def _check_option(self, name, value) -> None:
+        super()._check_option(name, value)
+        if name != "loss_scale_factor":
+            return
+        # Here and not in the property: TensorFlow does not set what is equal to what is there.
+        outer = _keras.enclosing_optimizer(self)
+        if isinstance(outer, keras.optimizers.LossScaleOptimizer):
+            if not hasattr(outer, "passes_the_loss_on"):
+                raise ValueError(_SCALED_BY_KERAS.format(self))
+        elif outer is not None and hasattr(outer, "optimizers"):
+            raise ValueError(_IN_A_MULTI_OPTIMIZER.format(self))
 
     @property
     def _model_variables_moving_average(self):
@@ -331,15 +406,25 @@ class LossAware(keras.optimizers.Optimizer):
         self.inner_optimizer.finalize_variable_values(var_list)
 
     def get_config(self):
-        return {
+        config = {
             "name": self.name,
             "optimizer": keras.optimizers.serialize(self.inner_optimizer),
         }
+        if len(self._states) == 1:
+            # As in Keras: the float, or the schedule's configuration. For reading alone.
+            schedule = self._states[0].schedule.get_config()
+            if "base" in schedule:
+                config["learning_rate"] = schedule["base"]
+        return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
+        config = {key: config[key] for key in ("name", "optimizer") if key in config}
         config["optimizer"] = keras.optimizers.deserialize(
             config["optimizer"], custom_objects=custom_objects
         )
         return cls(**config)
+
+
+def _micro_batches(leaf) -> int:
+    return leaf.gradient_accumulation_steps or 1

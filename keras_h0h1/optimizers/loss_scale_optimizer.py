@@ -29,6 +29,16 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
     65536.0
     """
 
+    # What tells this class from Keras' own, which keeps the loss to itself.
+    passes_the_loss_on = True
+
+    def __getattr__(self, name):
+        # `effective_learning_rate` and whatever else the inner optimizer has to say.
+        inner = vars(self).get("inner_optimizer")
+        if inner is None or name.startswith("_"):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        return getattr(inner, name)
+
     def scale_loss(self, loss):
         if hasattr(self.inner_optimizer, "observe"):
             self.inner_optimizer.observe(loss)

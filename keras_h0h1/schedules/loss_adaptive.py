@@ -58,7 +58,7 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
     >>> weight = keras.Variable([1.0])
     >>> for loss in (8.0, 4.0, 0.5):
     ...     optimizer.apply([keras.ops.ones((1,))], [weight], loss=loss)
-    ...     print(round(float(optimizer.learning_rate), 6))
+    ...     print(round(float(optimizer.effective_learning_rate), 6))
     0.05
     0.1
     0.1

@@ -55,7 +55,7 @@ class SmoothnessLearningRate(LossDrivenSchedule):
     >>> optimizer = LossAware(keras.optimizers.SGD(SmoothnessLearningRate(1.0, 1.0, rule="sharp")))
     >>> weight = keras.Variable([1.0])
     >>> optimizer.apply([keras.ops.ones((1,))], [weight], loss=3.0)
-    >>> float(optimizer.learning_rate)
+    >>> float(optimizer.effective_learning_rate)
     0.25
 
     References:

@@ -98,7 +98,7 @@ class _Watch(keras.callbacks.Callback):
             self.bar,
             advance=1,
             loss=f"{history['batch_loss'][-1]:.3f}",
-            rate=f"{history['learning_rate'][-1]:.2e}",
+            rate=f"{history['effective_learning_rate'][-1]:.2e}",
             speed=f"{speed:,.0f} {self.task.unit}/s",
         )
 
@@ -292,9 +292,9 @@ def run_training(
                     "seconds": round(watch.ended[i] - start, 3),
                     "loss": logger.history["batch_loss"][i],
                     **watch.metrics[i],
-                    "learning_rate": logger.history["learning_rate"][i],
+                    "learning_rate": logger.history["effective_learning_rate"][i],
                     "factor": logger.history["learning_rate_factor"][i],
-                    "base_learning_rate": logger.history["base_learning_rate"][i],
+                    "base_learning_rate": logger.history["learning_rate"][i],
                 }
                 for i in range(first, len(watch.ended))
             ]

@@ -184,6 +184,10 @@ def _header(path: Path) -> list[str]:
 
 def _metrics(path: Path, whole: bool) -> Columns:
     columns = _columns(path, ("step", "learning_rate"), whole)
+    if "effective_learning_rate" in columns:
+        # The logger's `learning_rate` is the base rate, as in Keras; the recipes' the effective.
+        columns["base_learning_rate"] = columns.pop("learning_rate")
+        columns["learning_rate"] = columns.pop("effective_learning_rate")
     columns = {_LOGGER.get(name, name): values for name, values in columns.items()}
     if "loss" not in columns:
         raise ValueError(f"The metrics have no column `loss`. Received: {path}")

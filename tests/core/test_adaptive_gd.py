@@ -95,7 +95,7 @@ def test_rules(rule, rho, expected, accumulate):
         optimizer.scale_loss(ops.convert_to_tensor(2.0))
         optimizer.apply([4.0 * ops.convert_to_tensor([0.9, 1.2])], [variable])
     rate = expected(3.0, 1.5)
-    assert float(optimizer.learning_rate) == pytest.approx(rate, rel=1e-6)
+    assert float(optimizer.effective_learning_rate) == pytest.approx(rate, rel=1e-6)
     np.testing.assert_allclose(ops.convert_to_numpy(variable), 1 - 0.1 * rate, rtol=1e-6)
 
 
@@ -118,9 +118,9 @@ def test_it_is_sgd_with_the_schedule():
 def test_no_curvature_at_the_minimum():
     """H0 = 0: no rate before the first loss, none at the minimum, and no NaN anywhere."""
     optimizer = AdaptiveGD(H0=0.0, H1=6.0, rho=1 / 3, rule="sharp")
-    assert float(optimizer.learning_rate) == 0.0
+    assert float(optimizer.effective_learning_rate) == 0.0
     variable = keras.Variable([1.0])
     optimizer.apply([3.0 * ops.ones((1,))], [variable], loss=1.0)
-    assert float(optimizer.learning_rate) == pytest.approx(1 / 6)
+    assert float(optimizer.effective_learning_rate) == pytest.approx(1 / 6)
     optimizer.apply([ops.zeros((1,))], [variable], loss=0.0)
     np.testing.assert_allclose(ops.convert_to_numpy(variable), [0.5], rtol=1e-6)

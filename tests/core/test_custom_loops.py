@@ -79,7 +79,7 @@ def test_apply_gradients_pairs(backend, expected):
     optimizer, variable = _optimizer(), keras.Variable([1.0])
     optimizer.observe(8.0)
     optimizer.apply_gradients([(ops.ones((1,)), variable)])
-    assert float(optimizer.learning_rate) == pytest.approx(0.05 / 4)
+    assert float(optimizer.effective_learning_rate) == pytest.approx(0.05 / 4)
     assert int(optimizer.iterations) == 1
 
 
@@ -164,15 +164,15 @@ def test_rematerialised_loss_is_explained(backend):
 
 def test_setting_and_reading_the_rate():
     optimizer, variable = _optimizer(), keras.Variable([1.0])
-    assert float(optimizer.learning_rate) == pytest.approx(0.05)  # before the first step
+    assert float(optimizer.effective_learning_rate) == pytest.approx(0.05)  # before the first step
     optimizer.apply([ops.ones((1,))], [variable], loss=8.0)
-    assert float(optimizer.learning_rate) == pytest.approx(0.05 / 4)
+    assert float(optimizer.effective_learning_rate) == pytest.approx(0.05 / 4)
     optimizer.learning_rate = 0.5
     assert float(optimizer.base_learning_rate) == pytest.approx(0.5)
-    assert float(optimizer.learning_rate) == pytest.approx(0.5 / 4)
+    assert float(optimizer.effective_learning_rate) == pytest.approx(0.5 / 4)
     optimizer.base_learning_rate = np.float32(0.25)
     assert float(optimizer.learning_rate_factor) == pytest.approx(1 / 4)
-    assert float(optimizer.learning_rate) == pytest.approx(0.25 / 4)
+    assert float(optimizer.effective_learning_rate) == pytest.approx(0.25 / 4)
 
 
 def test_the_rate_read_afterwards_is_that_of_the_last_step():
@@ -181,10 +181,10 @@ def test_the_rate_read_afterwards_is_that_of_the_last_step():
     optimizer = LossAware(keras.optimizers.SGD(LossAdaptiveLearningRate(schedule, C=1.0)))
     variable = keras.Variable([1.0])
     optimizer.apply([ops.ones((1,))], [variable], loss=2.0)
-    assert float(optimizer.learning_rate) == 0.25
+    assert float(optimizer.effective_learning_rate) == 0.25
     np.testing.assert_allclose(ops.convert_to_numpy(variable), [0.75])
     optimizer.apply([ops.ones((1,))], [variable], loss=2.0)
-    assert float(optimizer.learning_rate) == 0.0625
+    assert float(optimizer.effective_learning_rate) == 0.0625
 
 
 def test_one_schedule_for_two_optimizers():
@@ -193,5 +193,5 @@ def test_one_schedule_for_two_optimizers():
     second = LossAware(keras.optimizers.SGD(schedule))
     first.apply([ops.ones((1,))], [keras.Variable([1.0])], loss=2.0)
     second.apply([ops.ones((1,))], [keras.Variable([1.0])], loss=4.0)
-    assert float(first.learning_rate) == 0.5
-    assert float(second.learning_rate) == 0.25
+    assert float(first.effective_learning_rate) == 0.5
+    assert float(second.effective_learning_rate) == 0.25

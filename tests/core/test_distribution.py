@@ -25,7 +25,7 @@ def _agree(model, expected):
     logger = LearningRateLogger()
     weights = problems.fit(model, epochs=4, callbacks=[logger])
     assert min(logger.history["learning_rate_factor"]) < 0.9
-    for field in ("batch_loss", "learning_rate"):
+    for field in ("batch_loss", "effective_learning_rate"):
         np.testing.assert_allclose(logger.history[field], expected[1][field], rtol=1e-4)
     assert problems.largest_difference(weights, expected[0]) < 1e-4
 

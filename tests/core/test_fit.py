@@ -74,7 +74,7 @@ def test_a_non_finite_loss_changes_nothing(bad, accumulate):
     assert np.isfinite(history["batch_loss"]).all()
     if accumulate is None:
         assert history["batch_loss"][2] == history["batch_loss"][1]
-        assert history["learning_rate"][2] == history["learning_rate"][1]
+        assert history["effective_learning_rate"][2] == history["effective_learning_rate"][1]
         assert history["batch_loss"][3] != history["batch_loss"][2]
     else:
         # The window of batches 3 and 4 goes by the mean of its finite losses, that of batch 4.
@@ -99,7 +99,7 @@ def test_reduce_lr_on_plateau_acts_on_the_base_and_the_factor_stays(scaled):
     assert float(aware.base_learning_rate) == pytest.approx(1e-5 / 8)
     factor = float(aware.learning_rate_factor)
     assert factor < 0.9
-    assert float(aware.learning_rate) == pytest.approx(1e-5 / 8 * factor)
+    assert float(aware.effective_learning_rate) == pytest.approx(1e-5 / 8 * factor)
 
 
 @pytest.mark.parametrize("relative", [False, True])
@@ -110,7 +110,7 @@ def test_learning_rate_scheduler_acts_on_the_base(relative):
     assert float(model.optimizer.base_learning_rate) == pytest.approx(1e-5 / 8)
     factor = float(model.optimizer.learning_rate_factor)
     assert factor < 0.9
-    assert float(model.optimizer.learning_rate) == pytest.approx(1e-5 / 8 * factor)
+    assert float(model.optimizer.effective_learning_rate) == pytest.approx(1e-5 / 8 * factor)
 
 
 def test_tensorboard_logs_the_effective_rate(tmp_path, backend):
@@ -119,13 +119,15 @@ def test_tensorboard_logs_the_effective_rate(tmp_path, backend):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     model = problems.mlp(_optimizer())
-    problems.fit(model, epochs=1, callbacks=[keras.callbacks.TensorBoard(tmp_path)])
+    problems.fit(
+        model, epochs=1, callbacks=[LearningRateLogger(), keras.callbacks.TensorBoard(tmp_path)]
+    )
     accumulator = EventAccumulator(str(tmp_path / "train"), size_guidance={"tensors": 0})
     accumulator.Reload()
-    (event,) = accumulator.Tensors("epoch_learning_rate")
+    (event,) = accumulator.Tensors("epoch_effective_learning_rate")
     value = event.tensor_proto.float_val[0] if event.tensor_proto.float_val else np.frombuffer(
         event.tensor_proto.tensor_content, "float32")[0]  # fmt: skip
-    assert value == pytest.approx(float(model.optimizer.learning_rate))
+    assert value == pytest.approx(float(model.optimizer.effective_learning_rate))
     assert value < 0.9 * 0.05
 
 
@@ -143,18 +145,20 @@ def test_logger_to_history_csv_and_tensorboard(tmp_path):
     ).history
     rows = list(csv.DictReader((tmp_path / "rates.csv").open()))
     assert [int(row["step"]) for row in rows] == logger.history["step"] == list(range(1, 9))
-    for field in ("batch_loss", "learning_rate", "learning_rate_factor", "base_learning_rate"):
+    for field in ("batch_loss", "learning_rate", "learning_rate_factor", "effective_learning_rate"):
         assert [float(row[field]) for row in rows] == logger.history[field]
     for row, logs in zip(rows, seen, strict=True):
-        assert logs["learning_rate"] == float(row["learning_rate"])
-        assert float(row["learning_rate"]) == pytest.approx(
-            float(row["base_learning_rate"]) * float(row["learning_rate_factor"])
+        assert logs["effective_learning_rate"] == float(row["effective_learning_rate"])
+        assert float(row["effective_learning_rate"]) == pytest.approx(
+            float(row["learning_rate"]) * float(row["learning_rate_factor"])
         )
-    assert history["learning_rate"] == [logger.history["learning_rate"][i] for i in (3, 7)]
+    assert history["effective_learning_rate"] == [
+        logger.history["effective_learning_rate"][i] for i in (3, 7)
+    ]
     accumulator = EventAccumulator(str(tmp_path / "tb"), size_guidance={"tensors": 0, "scalars": 0})
     accumulator.Reload()
     tags = accumulator.Tags()
-    assert "batch/learning_rate" in tags["tensors"] + tags["scalars"]
+    assert "batch/effective_learning_rate" in tags["tensors"] + tags["scalars"]
     json.dumps(logger.history)  # plain numbers
 
 
@@ -172,7 +176,7 @@ def test_logger_records_a_plain_optimizer_too():
     for rate, expected in [(0.05, [0.05] * 4), (cosine, [float(cosine(k)) for k in range(4)])]:
         logger = LearningRateLogger()
         problems.fit(problems.mlp(keras.optimizers.Adam(rate)), epochs=1, callbacks=[logger])
-        np.testing.assert_allclose(logger.history["learning_rate"], expected, rtol=1e-6)
+        np.testing.assert_allclose(logger.history["effective_learning_rate"], expected, rtol=1e-6)
         assert logger.history["learning_rate_factor"] == [1.0] * 4
 
 

@@ -31,7 +31,9 @@ def _check(history, final, expected, tolerance, every=1):
     assert rates.min() <= 0.5 * BASE  # the rule bites at first
     assert rates.max() > 1.5 * rates.min()  # and lets go later
     np.testing.assert_allclose(history["batch_loss"][every - 1 :: every], losses, rtol=tolerance)
-    np.testing.assert_allclose(history["learning_rate"][every - 1 :: every], rates, rtol=tolerance)
+    np.testing.assert_allclose(
+        history["effective_learning_rate"][every - 1 :: every], rates, rtol=tolerance
+    )
     for ours, theirs in zip(final, weights, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=100 * tolerance)
 
@@ -94,4 +96,4 @@ def test_gradient_descent(tolerance):
         values = [v - rates[-1] * g for v, g in zip(values, gradients, strict=True)]
     assert min(rates) < 0.5 * max(rates)
     np.testing.assert_allclose(logger.history["batch_loss"], losses, rtol=tolerance)
-    np.testing.assert_allclose(logger.history["learning_rate"], rates, rtol=tolerance)
+    np.testing.assert_allclose(logger.history["effective_learning_rate"], rates, rtol=tolerance)

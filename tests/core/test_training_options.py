@@ -61,7 +61,7 @@ def test_steps_per_execution(expected, backend):
 def test_clipping_acts_on_the_gradient_not_on_the_rate(options, expected):
     weights, history = _run(problems.mlp(_optimizer(**options)))
     assert history["batch_loss"][0] == expected[1]["batch_loss"][0]
-    for loss, rate in zip(history["batch_loss"], history["learning_rate"], strict=True):
+    for loss, rate in zip(history["batch_loss"], history["effective_learning_rate"], strict=True):
         assert rate == pytest.approx(0.05 / max(1.0, loss / C), rel=1e-6)
     assert problems.largest_difference(weights, expected[0]) > 0
 
@@ -110,7 +110,7 @@ def test_mixed_precision(policy, expected):
     _, history = _run_mixed(policy, optimizer)
     # Half precision carries 8 or 11 bits; an unscaled or doubly scaled loss would be far off.
     np.testing.assert_allclose(history["batch_loss"][0], expected[1]["batch_loss"][0], rtol=0.02)
-    for loss, rate in zip(history["batch_loss"], history["learning_rate"], strict=True):
+    for loss, rate in zip(history["batch_loss"], history["effective_learning_rate"], strict=True):
         # Float32 arithmetic on the scalars: no trace of half precision in the rule itself.
         assert rate == pytest.approx(0.05 / max(1.0, loss / C), rel=1e-6)
 
@@ -138,9 +138,9 @@ def test_a_skipped_step_does_not_move_the_rate(backend):
             old.assign(new)
 
     step(8.0, 2.0**15)
-    assert float(optimizer.learning_rate) == pytest.approx(0.05 * C / 8.0)
+    assert float(optimizer.effective_learning_rate) == pytest.approx(0.05 * C / 8.0)
     step(100.0, float("inf"))
-    assert float(optimizer.learning_rate) == pytest.approx(0.05 * C / 8.0)
+    assert float(optimizer.effective_learning_rate) == pytest.approx(0.05 * C / 8.0)
     assert float(optimizer.dynamic_scale) == 2.0**14
 
 

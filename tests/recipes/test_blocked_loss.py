@@ -129,7 +129,7 @@ def trained(arch, positions=0, remat=False):
         rematerialise(language_model_of(model))
     losses = [float(model.train_on_batch(x, y)) for _ in range(5)]
     losses.append(float(model.evaluate(x, y, batch_size=BATCH, verbose=0)))
-    rate = float(ops.convert_to_numpy(model.optimizer.learning_rate))
+    rate = float(ops.convert_to_numpy(model.optimizer.effective_learning_rate))
     return losses, rate, exported(model).predict(x, verbose=0)
 
 

@@ -362,14 +362,15 @@ def test_a_diverged_run(tmp_path):
 
 def test_the_loggers_own_file(tmp_path):
     """What `LearningRateLogger(csv_path=...)` and `SmoothnessProbe(csv_path=...)` write."""
-    header = "step,batch_loss,learning_rate,learning_rate_factor,base_learning_rate\n"
-    write(tmp_path, "mine.csv", header + "1,4.0,0.5,0.5,1.0\n2,1.5,1.0,1.0,1.0\n")
+    header = "step,batch_loss,learning_rate,learning_rate_factor,effective_learning_rate\n"
+    write(tmp_path, "mine.csv", header + "1,4.0,1.0,0.5,0.5\n2,1.5,1.0,1.0,1.0\n")
     rows = "0,hessian,4.0,7.0,0.1,3,True,1\n1,hessian,1.5,3.0,0.1,3,True,1\n"
     header = "step,mode,loss,curvature,residual,iterations,converged,seconds\n"
     write(tmp_path, "probe.csv", header + rows)
     results = read([tmp_path])
     assert [run.name for run in results.runs] == ["mine"]
     assert results.runs[0].metrics["factor"].tolist() == [0.5, 1.0]
+    assert results.runs[0].metrics["learning_rate"].tolist() == [0.5, 1.0]
     text = check(build_page(results))
     assert "1.5000" in text and "Curvature against loss" in text
 

@@ -80,4 +80,4 @@ def test_the_rate_of_each_update(schedule, accumulate):
         warmup = 2 if schedule == "linear" else 0
         base = reference(k, 0.1, 10, warmup, 2, 1e-5)
         factor = 1.0 / max(1.0, loss / 2.0) if schedule == "h0h1" else 1.0
-        assert float(optimizer.learning_rate) == pytest.approx(base * factor, rel=1e-5)
+        assert float(optimizer.effective_learning_rate) == pytest.approx(base * factor, rel=1e-5)
