@@ -57,6 +57,8 @@ FORMS = {
         10,
         "cifar-10-python.tar.gz",
         "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        10_000,
+        10_000,
     ),
     100: _Form(
         "CIFAR-100",

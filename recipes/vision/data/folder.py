@@ -16,6 +16,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # by content, whatever the name: others start programs
 # Of one image, before it is decoded: 8192 x 4096, 128 MiB in colour.
 PIXELS = 2**25
+DENSITY = 2**9  # pixels of a large image per byte of its file; photographs have up to 100
 HELD_OUT = ("val", "validation", "test")
 SHARE = 0.1  # held out where the folder has no such part
 MEMORY = 2**30  # bytes of decoded images that are kept; beyond, they are decoded when needed
@@ -54,6 +55,11 @@ def decode(path: Path, size: int) -> np.ndarray:
                     f"{path} cannot be decoded as an image: it has more than {PIXELS:,} pixels. "
                     f"Received: {image.width} x {image.height}"
                 )
+            if image.width * image.height > max(2**20, DENSITY * path.stat().st_size):
+                raise InputError(
+                    f"{path} cannot be decoded as an image: it is too small a file for its "
+                    f"pixels. Received: {image.width} x {image.height}"
+                )
             # Large JPEGs are decoded at the fraction of their size that is still large enough.
             image.draft("RGB", (2 * size, 2 * size))
             image.load()
@@ -74,8 +80,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     """Sixteen grey bits to eight; `convert` would clip all above 255 to white."""
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image
-    levels = np.asarray(image).astype(np.int64)
-    eight = Image.fromarray(np.rint(levels.clip(0, 65535) / 257).astype(np.uint8))
+    levels = np.asarray(image).clip(0, 65535).astype(np.uint32)
+    eight = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
     if exif := image.info.get("exif"):
         eight.info["exif"] = exif
     return eight
