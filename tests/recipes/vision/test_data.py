@@ -372,7 +372,7 @@ def test_a_damaged_cifar_archive_is_named(tmp_path, cifar):
     write_archive(tmp_path, cifar)
     path = tmp_path / "cifar-10-python.tar.gz"
     cut(path)
-    with pytest.raises(ValueError, match=f"{path} is damaged"):
+    with pytest.raises(ValueError, match=f"ends early.*{path}"):
         load_images("cifar10", str(tmp_path))
     with tarfile.open(path, "w:gz"):
         pass
