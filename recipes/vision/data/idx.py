@@ -9,11 +9,11 @@ import numpy as np
 from recipes.common.errors import InputError
 from recipes.common.reading import open_file
 
-# EMNIST, the largest of the family, has 814,255 images of 28 x 28. The images are decompressed
-# after the header has said how many they are.
-ITEMS = 2**20
+# MNIST and Fashion-MNIST have 70,000 images of 28 x 28. The images are decompressed only after the
+# header has said how many there are.
+ITEMS = 2**17
 PIXELS = 2**10
-VALUES = 2**29
+VALUES = ITEMS * PIXELS
 
 
 def read_idx(path: Path, dimensions: int, items: int = ITEMS) -> np.ndarray:
