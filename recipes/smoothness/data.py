@@ -1,19 +1,13 @@
 """Images and text for the study, from what is on the machine."""
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 
+from recipes.vision.data.idx import read_idx
+
 # Where the Debian package dataset-fashion-mnist puts its files.
 _FASHION = Path("/usr/share/datasets/fashion-mnist")
-
-
-def _idx(path: Path) -> np.ndarray:
-    data = gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
-    dimensions = data[3]
-    shape = np.frombuffer(data, ">i4", dimensions, 4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
 def images(limit: int) -> tuple[np.ndarray, np.ndarray, str]:
@@ -24,8 +18,8 @@ def images(limit: int) -> tuple[np.ndarray, np.ndarray, str]:
     for suffix in ("", ".gz"):
         path = _FASHION / f"train-images-idx3-ubyte{suffix}"
         if path.exists():
-            x = _idx(path)[:limit]
-            y = _idx(_FASHION / f"train-labels-idx1-ubyte{suffix}")[:limit]
+            x = read_idx(path, 3)[:limit]
+            y = read_idx(_FASHION / f"train-labels-idx1-ubyte{suffix}", 1)[:limit]
             source = f"Fashion-MNIST, {len(x):,} images of 28 x 28"
             break
     else:

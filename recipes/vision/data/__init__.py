@@ -2,6 +2,7 @@
 
 import importlib
 
+from recipes.common.errors import InputError
 from recipes.vision.data.images import ImageArray, ImageData, Split
 from recipes.vision.data.search import MissingData
 
@@ -33,7 +34,7 @@ def load_images(name: str, folder: str | None = None, image_size: int | None = N
 
     Raises:
         MissingData: If the files are not there; the message says where to have them.
-        ValueError: If a file is damaged; the message names it and what is wrong.
+        InputError: If a file is damaged; the message names it and what is wrong.
 
     Example:
 
@@ -42,9 +43,9 @@ def load_images(name: str, folder: str | None = None, image_size: int | None = N
     ((1437, 8, 8, 1), 'uint8', 360)
     """
     if name not in _READERS:
-        raise ValueError(f"`name` must be one of {', '.join(DATASETS)}. Received: name={name}")
+        raise InputError(f"`name` must be one of {', '.join(DATASETS)}. Received: name={name}")
     if image_size is not None and name != "folder":
-        raise ValueError(
+        raise InputError(
             f"`image_size` is for a folder of images; {name} has its own. "
             f"Received: image_size={image_size}"
         )

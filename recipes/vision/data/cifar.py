@@ -2,17 +2,21 @@
 
 import dataclasses
 import tarfile
-import zlib
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from recipes.common.errors import InputError
+from recipes.common.reading import first_line, open_file, read_bytes
 from recipes.vision.data.images import ImageData, Split, check_labels, image_data
 from recipes.vision.data.pickles import load_pickle, planes_to_images, read_pickle
 from recipes.vision.data.search import keras_datasets, missing
 
 SIDE = 32
+# Unpacked, either archive holds 187 MB; the largest file in one 156 MB.
+ARCHIVE_LIMIT = 2**28
+TEXT_LIMIT = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +37,8 @@ class _Form:
     classes: int
     archive: str
     sha256: str  # of the archive, as Keras checks it
+    rows: int  # images in each training file
+    test_rows: int
 
 
 FORMS = {
@@ -51,6 +57,8 @@ FORMS = {
         10,
         "cifar-10-python.tar.gz",
         "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        10_000,
+        10_000,
     ),
     100: _Form(
         "CIFAR-100",
@@ -67,6 +75,8 @@ FORMS = {
         100,
         "cifar-100-python.tar.gz",
         "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+        50_000,
+        10_000,
     ),
 }
 _ORIGIN = "https://www.cs.toronto.edu/~kriz/"
@@ -135,6 +145,8 @@ def _missing(form: _Form, searched: list[Path], folder: str | None, reason: str 
 
 
 def _assemble(form: _Form, training: list, test: list, classes: list[str], where: Path):
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        classes = []
     classes = classes if len(classes) == form.classes else map(str, range(form.classes))
     splits = [
         Split(np.concatenate([images for images, _ in part]), np.concatenate([y for _, y in part]))
@@ -143,22 +155,23 @@ def _assemble(form: _Form, training: list, test: list, classes: list[str], where
     return image_data(*splits, tuple(classes), f"{form.title}, read from {where}")
 
 
-def _batch(form: _Form, content: dict, where: str) -> tuple[np.ndarray, np.ndarray]:
+def _batch(form: _Form, content: dict, name: str, where: str) -> tuple[np.ndarray, np.ndarray]:
     for key in ("data", form.label):
         if key not in content:
-            raise ValueError(
+            raise InputError(
                 f"{where} is damaged: `data` and `{form.label}` are expected. "
                 f"Received: keys {sorted(content)}"
             )
     images = planes_to_images(content["data"], SIDE, where)
     labels = check_labels(content[form.label], form.classes, where)
-    return _checked(images, labels, where)
+    return _checked(form, images, labels, name, where)
 
 
-def _checked(images: np.ndarray, labels: np.ndarray, where: str):
-    if len(images) != len(labels) or not len(images):
-        raise ValueError(
-            f"{where} is damaged: one label for each image is expected. "
+def _checked(form: _Form, images: np.ndarray, labels: np.ndarray, name: str, where: str):
+    rows = form.test_rows if name in form.test + form.binary_test else form.rows
+    if len(images) != len(labels) or len(images) != rows:
+        raise InputError(
+            f"{where} is damaged: {rows:,} images and one label for each are expected. "
             f"Received: {len(images):,} images, {len(labels):,} labels"
         )
     return images, labels
@@ -166,7 +179,7 @@ def _checked(images: np.ndarray, labels: np.ndarray, where: str):
 
 def _from_pickles(form: _Form, folder: Path) -> ImageData:
     def read(names):
-        return [_batch(form, read_pickle(folder / n), str(folder / n)) for n in names]
+        return [_batch(form, read_pickle(folder / n), n, str(folder / n)) for n in names]
 
     meta, key = folder / form.names[0], form.names[1]
     classes = read_pickle(meta).get(key, []) if meta.is_file() else []
@@ -178,20 +191,39 @@ def _from_archive(form: _Form, path: Path) -> ImageData:
     found = {}
     wanted = {*form.training, *form.test, form.names[0]}
     try:
-        with tarfile.open(path) as archive:
+        # As a stream, so that the limit holds for whatever the archive promises.
+        with (
+            open_file(path, ARCHIVE_LIMIT) as stream,
+            tarfile.open(fileobj=stream, mode="r|") as archive,
+        ):
             for member in archive:
                 name = member.name.rsplit("/", 1)[-1]
                 if member.isfile() and name in wanted:
                     where = f"{member.name} in {path}"
-                    found[name] = load_pickle(archive.extractfile(member), where), where
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged: it cannot be unpacked ({error}).") from error
+                    if name in found or member.size > ARCHIVE_LIMIT:
+                        raise InputError(
+                            f"{where} is there twice or too large. Received: {member.size:,} bytes"
+                        )
+                    content = archive.extractfile(member).read()
+                    found[name] = load_pickle(content, where), where
+                    del content
+            while stream.read(2**20):  # the checksum stands at the end
+                pass
+    except InputError:
+        raise
+    # tarfile fails in many ways on damaged headers: TarError, ValueError, KeyError and more.
+    except Exception as error:
+        raise InputError(
+            f"{path} is damaged: it cannot be unpacked ({first_line(error)}). Received: {path}"
+        ) from None
     lacking = sorted(set(form.training + form.test) - set(found))
     if lacking:
-        raise ValueError(f"{path} is damaged or another archive: it lacks {', '.join(lacking)}.")
+        raise InputError(
+            f"{path} is damaged or another archive: it lacks {', '.join(lacking)}. Received: {path}"
+        )
 
     def read(names):
-        return [_batch(form, *found[name]) for name in names]
+        return [_batch(form, found[name][0], name, found[name][1]) for name in names]
 
     content, _ = found.get(form.names[0], ({}, ""))
     classes = content.get(form.names[1], [])
@@ -203,18 +235,21 @@ def _from_binary(form: _Form, folder: Path) -> ImageData:
         return [_binary_batch(form, folder / name) for name in names]
 
     text = folder / form.names_text
-    classes = text.read_text("utf-8").split() if text.is_file() else []
+    classes = (
+        read_bytes(text, TEXT_LIMIT).decode("utf-8", "replace").split() if text.is_file() else []
+    )
     return _assemble(form, read(form.binary_training), read(form.binary_test), classes, folder)
 
 
 def _binary_batch(form: _Form, path: Path) -> tuple[np.ndarray, np.ndarray]:
     record = form.label_bytes + 3 * SIDE * SIDE
-    content = np.fromfile(path, np.uint8)
+    content = np.frombuffer(read_bytes(path, ARCHIVE_LIMIT), np.uint8)
     if len(content) % record or not len(content):
-        raise ValueError(
+        raise InputError(
             f"{path} is damaged: records of {record} bytes are expected. "
             f"Received: {len(content):,} bytes"
         )
     rows = content.reshape(-1, record)
     labels = check_labels(rows[:, form.label_bytes - 1], form.classes, str(path))
-    return planes_to_images(rows[:, form.label_bytes :], SIDE, str(path)), labels
+    images = planes_to_images(rows[:, form.label_bytes :], SIDE, str(path))
+    return _checked(form, images, labels, path.name, str(path))

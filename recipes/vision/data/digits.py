@@ -5,6 +5,7 @@ import sklearn
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from recipes.common.errors import InputError
 from recipes.vision.data.images import ImageData, Split, image_data
 
 HELD_OUT = 360  # a fifth
@@ -16,7 +17,7 @@ def load(folder: str | None = None) -> ImageData:
     The split is fixed: it does not follow the seed of the run, so runs are comparable.
     """
     if folder is not None:
-        raise ValueError(
+        raise InputError(
             "The digits come with scikit-learn and are read from no folder. "
             f"Received: data_dir={folder}"
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from recipes.common.errors import InputError
 from recipes.vision.data.idx import read_idx
 from recipes.vision.data.images import ImageData, Split, check_labels, image_data
 from recipes.vision.data.search import find_file, find_folder, keras_datasets, missing
@@ -68,7 +69,7 @@ def _split(folder: Path, images_name: str, labels_name: str) -> Split:
     images = read_idx(images_path, 3)
     labels = check_labels(read_idx(labels_path, 1), len(CLASSES), str(labels_path))
     if images.shape != (len(labels), 28, 28) or not len(labels):
-        raise ValueError(
+        raise InputError(
             f"{images_path} does not fit {labels_path}: {len(labels):,} images of 28 x 28 are "
             f"expected. Received: shape={images.shape}"
         )

@@ -7,10 +7,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from recipes.common.errors import InputError
+from recipes.common.reading import first_line, regular_file
 from recipes.vision.data.images import ImageData, Split, image_data
 from recipes.vision.data.search import missing
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # by content, whatever the name: others start programs
+# Of one image, before it is decoded: 8192 x 4096, 128 MiB in colour.
+PIXELS = 2**25
+DENSITY = 2**9  # pixels of a large image per byte of its file; photographs have up to 100
 HELD_OUT = ("val", "validation", "test")
 SHARE = 0.1  # held out where the folder has no such part
 MEMORY = 2**30  # bytes of decoded images that are kept; beyond, they are decoded when needed
@@ -43,16 +49,42 @@ def decode(path: Path, size: int) -> np.ndarray:
         ValueError: If it cannot be decoded; the message names it.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(regular_file(path), formats=FORMATS) as image:
+            if image.width * image.height > PIXELS:
+                raise InputError(
+                    f"{path} cannot be decoded as an image: it has more than {PIXELS:,} pixels. "
+                    f"Received: {image.width} x {image.height}"
+                )
+            if image.width * image.height > max(2**20, DENSITY * path.stat().st_size):
+                raise InputError(
+                    f"{path} cannot be decoded as an image: it is too small a file for its "
+                    f"pixels. Received: {image.width} x {image.height}"
+                )
             # Large JPEGs are decoded at the fraction of their size that is still large enough.
             image.draft("RGB", (2 * size, 2 * size))
+            image.load()
             # Cameras store portraits as landscapes with a note to turn them.
-            image = ImageOps.exif_transpose(image).convert("RGB")
+            image = ImageOps.exif_transpose(_eight_bits(image)).convert("RGB")
             image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
             return np.asarray(image, np.uint8)
+    except InputError:
+        raise
     # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
     except Exception as error:
-        raise ValueError(f"{path} cannot be decoded as an image ({error}).") from error
+        raise InputError(
+            f"{path} cannot be decoded as an image ({first_line(error)}). Received: {path}"
+        ) from None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Sixteen grey bits to eight; `convert` would clip all above 255 to white."""
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    levels = np.asarray(image).clip(0, 65535).astype(np.uint32)
+    eight = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+    if exif := image.info.get("exif"):
+        eight.info["exif"] = exif
+    return eight
 
 
 def load(folder: str | None = None, image_size: int = 32) -> ImageData:
@@ -69,7 +101,7 @@ def load(folder: str | None = None, image_size: int = 32) -> ImageData:
         image_size: Height and width of the images that come out.
     """
     if image_size < 1:
-        raise ValueError(f"`image_size` is a number of pixels. Received: image_size={image_size}")
+        raise InputError(f"`image_size` is a number of pixels. Received: image_size={image_size}")
     if folder is None or not Path(folder).expanduser().is_dir():
         raise _missing([Path(folder)] if folder else [], folder)
     root = Path(folder).expanduser()
@@ -79,7 +111,10 @@ def load(folder: str | None = None, image_size: int = 32) -> ImageData:
         other, validation = _list(held)
         unknown = sorted(set(other) - set(classes))
         if unknown:
-            raise ValueError(f"{held} has classes that {root / 'train'} lacks: {unknown}.")
+            raise InputError(
+                f"{held} has classes that {root / 'train'} lacks: {unknown}. "
+                f"Received: data_dir={folder}"
+            )
         how = f"{held.name}/ held out"
     else:
         root = root / "train" if (root / "train").is_dir() else root
@@ -134,6 +169,6 @@ def _split(files: Files, classes: list[str], size: int) -> Split:
     labels = np.array([numbers[name] for _, name in files], np.int64)
     images = Decoded([path for path, _ in files], size)
     if len(files) * size * size * 3 <= MEMORY:
-        with ThreadPoolExecutor() as executor:  # decoding leaves Python's lock
+        with ThreadPoolExecutor(2) as executor:  # decoding leaves Python's lock
             images = np.stack(list(executor.map(lambda path: decode(path, size), images.paths)))
     return Split(images, labels)

@@ -1,30 +1,22 @@
 """The idx files of the MNIST family: a magic number, the sizes, then bytes."""
 
-import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from recipes.common.errors import InputError
+from recipes.common.reading import open_file
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file, unpacked if its name ends in `.gz`.
-
-    Raises:
-        ValueError: If the file is cut off or damaged.
-    """
-    if path.suffix != ".gz":
-        return path.read_bytes()
-    try:
-        with gzip.open(path) as file:
-            return file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged: it cannot be unpacked ({error}).") from error
+# MNIST and Fashion-MNIST have 70,000 images of 28 x 28. The images are decompressed only after the
+# header has said how many there are.
+ITEMS = 2**17
+PIXELS = 2**10
+VALUES = ITEMS * PIXELS
 
 
-def read_idx(path: Path, dimensions: int) -> np.ndarray:
+def read_idx(path: Path, dimensions: int, items: int = ITEMS) -> np.ndarray:
     """The uint8 array in an idx file.
 
     The first four bytes are 0, 0, 8 (unsigned bytes) and the number of dimensions; their sizes
@@ -33,23 +25,33 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     Args:
         path: A plain or gzip-packed file.
         dimensions: 1 for labels, 3 for images.
+        items: So many labels or images at most.
 
     Raises:
-        ValueError: If the file is not such a file, or is cut off; its name is in the message.
+        InputError: If the file is not such a file, or is cut off; its name is in the message.
     """
-    content = read_bytes(path)
-    header = 4 + 4 * dimensions
-    magic = bytes([0, 0, 8, dimensions])
-    if len(content) < header or content[:4] != magic:
-        raise ValueError(
-            f"{path} is not an idx file of bytes with {dimensions} dimensions: it should begin "
-            f"with {magic.hex(' ')}. Received: {content[:4].hex(' ') or 'an empty file'}"
-        )
-    shape = struct.unpack(f">{dimensions}I", content[4:header])
-    expected = math.prod(shape)
-    if len(content) - header != expected:
-        raise ValueError(
+    size = 4 + 4 * dimensions
+    with open_file(path, VALUES + size) as file:
+        header = file.read(size)
+        magic = bytes([0, 0, 8, dimensions])
+        if len(header) < size or header[:4] != magic:
+            raise InputError(
+                f"{path} is not an idx file of bytes with {dimensions} dimensions: it should begin "
+                f"with {magic.hex(' ')}. Received: {header[:4].hex(' ') or 'an empty file'}"
+            )
+        shape = struct.unpack(f">{dimensions}I", header[4:])
+        expected = math.prod(shape)
+        if shape[0] > items or math.prod(shape[1:]) > PIXELS or expected > VALUES:
+            raise InputError(
+                f"{path} is damaged: at most {items:,} items of {PIXELS:,} bytes are expected. "
+                f"Received: {' x '.join(map(str, shape))}"
+            )
+        content = file.read(expected)
+        more = file.read(1)
+    if len(content) != expected or more:
+        found = f"more than {expected:,}" if more else f"{len(content):,}"
+        raise InputError(
             f"{path} is damaged: its header promises {' x '.join(map(str, shape))} = "
-            f"{expected:,} bytes. Received: {len(content) - header:,} bytes"
+            f"{expected:,} bytes. Received: {found} bytes"
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)

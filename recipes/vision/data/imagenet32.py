@@ -1,17 +1,23 @@
 """ImageNet at 32 x 32 (Chrabaszcz et al., 2017): 1,281,167 + 50,000 images, 1,000 classes."""
 
+import io
+import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recipes.common.errors import InputError
+from recipes.common.reading import first_line, regular_file
 from recipes.vision.data.images import ImageData, Split, as_array, check_labels, image_data
 from recipes.vision.data.pickles import planes_to_images, read_pickle
 from recipes.vision.data.search import missing
 
 SIDE, CLASSES = 32, 1000
+IMAGES = 1_300_000  # 1,281,167 in all ten batches
+_BATCH = 2**17 * 3072  # bytes of a batch of 128,117 images
+_INFLATION = 64  # how much smaller deflate may have made pixels; zeros would go to 1,000
 TRAINING = tuple(f"train_data_batch_{i}" for i in range(1, 11))
 VALIDATION = ("val_data",)
 
@@ -85,19 +91,28 @@ def _missing(searched: list[Path], folder: str | None, lacking: list[str] = ()):
 
 def _split(paths: list[Path]) -> Split:
     parts, labels = [], []
+    count = 0
     for path in paths:
         content = _read(path)
         images = planes_to_images(content["data"], SIDE, str(path))
-        found = as_array(content["labels"], str(path))
+        found = content["labels"]
+        if isinstance(found, list):
+            check_labels(found, CLASSES + 1, str(path))
+        found = as_array(found, str(path))
+        count += len(images)
+        if count > IMAGES:
+            raise InputError(
+                f"{path} is damaged: at most {IMAGES:,} images are expected. Received: {count:,}"
+            )
         del content  # before the next is read
         if found.shape != (len(images),) or not len(images):
-            raise ValueError(
+            raise InputError(
                 f"{path} is damaged: one label for each image is expected. "
                 f"Received: {len(images):,} images, labels of shape {found.shape}"
             )
         # Published from 1 to 1,000.
         if found.dtype.kind in "iu" and (found.min() < 1 or found.max() > CLASSES):
-            raise ValueError(
+            raise InputError(
                 f"{path} is damaged: labels from 1 to {CLASSES} are expected. "
                 f"Received: {found.min()} to {found.max()}"
             )
@@ -108,17 +123,61 @@ def _split(paths: list[Path]) -> Split:
 
 def _read(path: Path) -> dict[str, Any]:
     if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                content = {key: archive[key] for key in ("data", "labels") if key in archive}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} is damaged: it cannot be read ({error}).") from error
+        content = _read_npz(path)
     else:
         content = read_pickle(path)
     for key in ("data", "labels"):
         if key not in content:
-            raise ValueError(
+            raise InputError(
                 f"{path} is damaged: `data` and `labels` are expected. "
                 f"Received: keys {sorted(content)}"
             )
     return content
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The two arrays, whose sizes are looked at before they are decompressed."""
+    try:
+        with zipfile.ZipFile(regular_file(path)) as archive:
+            names = set(archive.namelist())
+            return {
+                key: _read_npy(archive, f"{key}.npy", path)
+                for key in ("data", "labels")
+                if f"{key}.npy" in names
+            }
+    except InputError:
+        raise
+    # NumPy's header parser and zipfile fail in many ways: TokenError, NotImplementedError and more.
+    except Exception as error:
+        raise InputError(
+            f"{path} is damaged: it cannot be read ({first_line(error)[:200]}). Received: {path}"
+        ) from None
+
+
+def _read_npy(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
+    size = archive.getinfo(name).file_size
+    if size > _BATCH or size > _INFLATION * path.stat().st_size + 2**16:
+        raise InputError(
+            f"{path} is damaged: {name} is larger than the images of a batch. "
+            f"Received: {size:,} bytes"
+        )
+    with archive.open(name) as file:
+        content = file.read(size + 1)  # to its end, where the checksum is compared
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    shape, fortran, dtype = read(stream)
+    if dtype.hasobject or dtype.kind not in "buif":
+        raise InputError(
+            f"{path} is damaged: {name} is not an array of numbers (allow_pickle is off). "
+            f"Received: {dtype}"
+        )
+    if math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
+        raise InputError(
+            f"{path} is damaged: {name} has another size than it promises. Received: {shape}"
+        )
+    array = np.frombuffer(content, dtype, offset=stream.tell())
+    return array.reshape(shape, order="F" if fortran else "C")

@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from recipes.common.errors import InputError
+
 # Enough for the means of any data set to three digits, and read in a second or two.
 STATISTICS_LIMIT = 50_000
 
@@ -120,8 +122,9 @@ def as_array(values: Any, where: str) -> np.ndarray:
     """What a file holds as an array; `where` names it if it is none."""
     try:
         return np.asarray(values)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{where} is damaged: {error}.") from error
+    # Rows of different lengths, or a number beyond int64.
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{where} is damaged: {error}. Received: {where}") from None
 
 
 def check_labels(labels: Any, classes: int, where: str) -> np.ndarray:
@@ -130,16 +133,23 @@ def check_labels(labels: Any, classes: int, where: str) -> np.ndarray:
     Raises:
         ValueError: That names `where` they came from.
     """
+    if isinstance(labels, list):
+        # NumPy would take True, "12" and 1.9 beside integers for numbers, or make them text.
+        other = next((y for y in labels if type(y) is not int and not isinstance(y, np.integer)), 0)
+        if other != 0 or isinstance(other, bool | float | complex):
+            raise InputError(
+                f"{where} is damaged: labels are one row of integers. Received: {other!r:.80}"
+            )
     labels = as_array(labels, where)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(
+        raise InputError(
             f"{where} is damaged: labels are one row of integers. "
             f"Received: shape={labels.shape}, dtype={labels.dtype}"
         )
     labels = labels.astype(np.int64)
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(outside):
-        raise ValueError(
+        raise InputError(
             f"{where} is damaged: labels are expected from 0 to {classes - 1}. "
             f"Received: label {labels[outside[0]]} of image {outside[0]}"
         )

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from recipes.common.errors import MissingInputError
+
 
 def keras_datasets() -> Path:
     """The folder in which Keras keeps what it downloads: `$KERAS_HOME/datasets`."""
@@ -28,7 +30,7 @@ def find_file(folder: Path, name: str) -> Path | None:
     return None
 
 
-class MissingData(FileNotFoundError):
+class MissingData(MissingInputError):
     """Files of a data set were not found; the message says where to have them."""
 
 

@@ -1,6 +1,7 @@
 """The readers, on small files that the tests write in the published formats."""
 
 import collections
+import dataclasses
 import gzip
 import os
 import pickle
@@ -14,6 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from recipes.vision.data import DATASETS, MissingData, fashion_mnist, folder, load_images
+from recipes.vision.data import cifar as cifar_reader
 from recipes.vision.data.fashion_mnist import FILES
 from recipes.vision.data.imagenet32 import Chunks
 from recipes.vision.data.images import channel_statistics
@@ -31,6 +33,10 @@ def no_home(monkeypatch, tmp_path):
         raise Exception("URL fetch failure on https://...: no network in tests")
 
     monkeypatch.setattr(keras.utils, "get_file", offline)
+    # The batches of these tests have four images.
+    for number, form in cifar_reader.FORMS.items():
+        small = dataclasses.replace(form, rows=4, test_rows=4)
+        monkeypatch.setitem(cifar_reader.FORMS, number, small)
     monkeypatch.setattr(keras.datasets.fashion_mnist, "load_data", offline)
 
 
@@ -144,8 +150,8 @@ def empty(path):
 
 @pytest.mark.parametrize(
     "damage, message",
-    [(cut, "cannot be unpacked"), (magic, "00 00 08 03"), (short, "15,679 bytes"),
-     (fewer, "does not fit"), (empty, "an empty file")],
+    [(cut, "ends early|damaged"), (magic, "00 00 08 03"), (short, "15,679 bytes"),
+     (fewer, "does not fit"), (empty, "ends early")],
 )  # fmt: skip
 def test_damaged_images_are_named(fashion, damage, message):
     path = fashion[0] / f"{FILES[0]}.gz"
@@ -366,7 +372,7 @@ def test_a_damaged_cifar_archive_is_named(tmp_path, cifar):
     write_archive(tmp_path, cifar)
     path = tmp_path / "cifar-10-python.tar.gz"
     cut(path)
-    with pytest.raises(ValueError, match=f"{path} is damaged"):
+    with pytest.raises(ValueError, match=f"ends early.*{path}"):
         load_images("cifar10", str(tmp_path))
     with tarfile.open(path, "w:gz"):
         pass

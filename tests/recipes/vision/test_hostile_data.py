@@ -1,0 +1,119 @@
+"""Small files that would take the machine down, run a program, or be read as what they are not."""
+
+import os
+import pickle
+import struct
+import tracemalloc
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from recipes.common.errors import InputError
+from recipes.vision.data import folder, imagenet32, images
+from recipes.vision.data.idx import read_idx
+from recipes.vision.data.pickles import load_pickle, planes_to_images
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="readers do not depend on the backend"
+)
+
+
+@pytest.fixture(autouse=True)
+def little_memory():
+    tracemalloc.start()
+    yield
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**28
+
+
+def refused(read, *arguments):
+    with pytest.raises(InputError, match="Received: ") as error:
+        read(*arguments)
+    return str(error.value)
+
+
+def test_a_memo_index_takes_no_memory():
+    assert load_pickle(b"\x80\x02}r\x00\x00\x00\x10.", "x") == {}
+
+
+def test_a_stand_in_has_no_state_to_set():
+    honest = pickle.dumps({"data": np.arange(3, dtype=np.uint8)}, 2)
+    state = b"N}X\x0c\x00\x00\x00__defaults__)s\x86b"
+    assert "refused" in refused(load_pickle, b"\x80\x02}X\x01\x00\x00\x00ac_codecs\nencode\n"
+                                + state + b"s.", "x")  # fmt: skip
+    np.testing.assert_array_equal(load_pickle(honest, "x")["data"], [0, 1, 2])
+
+
+def test_references_to_one_object_are_no_images():
+    row = [0] * 3072
+    content = load_pickle(pickle.dumps({"data": [row] * 5000}), "x")
+    refused(planes_to_images, content["data"], 32, "x")
+
+
+def test_a_text_encoded_again_and_again_is_refused():
+    text = b"X" + struct.pack("<I", 2**16) + b"a" * 2**16 + b"q\x01"
+    call = b"c_codecs\nencode\nh\x01X\x06\x00\x00\x00latin1\x86R0"
+    content = b"\x80\x02" + text + b"0" + call * 10_000 + b"}."
+    assert "larger than the file" in refused(load_pickle, content, "x")
+
+
+@pytest.mark.parametrize("label", [1.9, "12", True, 0.0, False, 2**70])
+def test_labels_that_are_no_integers_are_refused(label):
+    refused(images.check_labels, [3, label], 20, "x")
+
+
+def test_an_npz_of_zeros_is_refused_by_its_size(tmp_path):
+    path = tmp_path / "batch.npz"
+    np.savez_compressed(path, data=np.zeros((20_000, 3072), np.uint8), labels=np.ones(2, int))
+    assert "larger than" in refused(imagenet32._read_npz, path)
+
+
+@pytest.mark.parametrize("header", [b"{'descr': (((", b"{'descr': '|u1', 'shape': (2,", b"\x00"])
+def test_a_header_that_numpy_cannot_parse_is_refused(tmp_path, header):
+    import zipfile
+
+    path = tmp_path / "batch.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+        archive.writestr("data.npy", head)
+    refused(imagenet32._read_npz, path)
+
+
+def test_an_idx_header_beyond_the_family_is_refused(tmp_path):
+    path = tmp_path / "images"
+    path.write_bytes(struct.pack(">BBBB3I", 0, 0, 8, 3, 2**31, 28, 28))
+    assert "at most" in refused(read_idx, path, 3)
+
+
+def test_postscript_named_png_starts_nothing(tmp_path, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    def started(*arguments, **keywords):
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    path = tmp_path / "x.png"
+    Image.new("RGB", (8, 8)).save(path, "EPS")
+    assert "cannot be decoded" in refused(folder.decode, path, 8)
+
+
+def test_sixteen_bits_keep_their_greys(tmp_path):
+    levels = np.linspace(0, 60_000, 64 * 64).astype(np.uint16).reshape(64, 64)
+    Image.fromarray(levels).save(tmp_path / "x.png")
+    read = folder.decode(tmp_path / "x.png", 64)
+    np.testing.assert_allclose(read[..., 0], levels / 257, atol=0.51)
+
+
+def test_a_large_flat_image_is_refused_before_it_is_decoded(tmp_path):
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "x.png")
+    refused(folder.decode, tmp_path / "x.png", 8)
+    Image.new("RGB", (4000, 4000)).save(tmp_path / "x.webp", lossless=True)
+    refused(folder.decode, tmp_path / "x.webp", 8)
+
+
+def test_a_fifo_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    refused(folder.decode, tmp_path / "x.png", 8)
