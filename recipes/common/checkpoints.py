@@ -15,12 +15,16 @@ included), and the arrays are NumPy's: `numpy.load` reads the file, `header.json
 each array is. The order of a model's variables is the same on every backend.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
+import io
 import json
+import math
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +33,19 @@ import numpy as np
 
 import keras_h0h1  # noqa: F401 (makes its classes known to Keras)
 from recipes.common.distribute import on_host
+from recipes.common.errors import InputError
 from recipes.common.files import atomic
 from recipes.common.generators import generator_states, set_generator_states
+from recipes.common.reading import first_line, regular_file
 
 _FORMAT = 1
 _HEADER = "header.json"
 # The digest of all bytes before it is the end of the archive's comment, and so of the file.
 _MARK = b"sha256:"
 _DIGEST_LENGTH = 64
+# Of the largest model's configuration a header takes a few megabytes.
+_LONGEST_HEADER = 2**26
+_LONGEST_ARRAY_HEADER = 2**12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +153,12 @@ def find_problem(path: Path) -> str | None:
     Reads the whole file once, and again only if it has changed.
     """
     try:
-        status = path.stat()
+        status = regular_file(path).stat()
         return _find_problem(path, status.st_size, status.st_mtime_ns)
+    except FileNotFoundError:
+        return "it cannot be read (there is no such file)"
+    except InputError:
+        return "it cannot be read (it is not a file)"
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
 
@@ -162,13 +175,107 @@ def _find_problem(path: Path, size: int, modified: int) -> str | None:
             return f"it is cut short, or no checkpoint ({size:,} bytes without a checksum)"
         if _digest(file) != tail[len(_MARK) :]:
             return "its content does not match its checksum"
-    return None
+    try:
+        with _opened(path):
+            return None
+    except InputError as error:
+        return str(error).partition(". Received")[0]
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """What the checkpoint says about itself: `step`, `run`, `backend`, `variables`, ..."""
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(_HEADER))
+    with _opened(path) as (_, header):
+        return header
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+    """The archive and its header, once both are what `write_snapshot` writes.
+
+    Nothing in it is compressed, so that what is read is never larger than the file.
+
+    Raises:
+        InputError: If the file is not such an archive.
+    """
+    size = regular_file(path).stat().st_size
+    try:
+        archive = zipfile.ZipFile(path)
+    # Whatever it stumbles over: its own errors, those of struct, of text, of the system.
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    with archive:
+        members = archive.infolist()
+        names = {member.filename for member in members}
+        for member in members:
+            if (
+                member.compress_type != zipfile.ZIP_STORED
+                or member.file_size != member.compress_size
+                or member.flag_bits & 1
+                or member.header_offset + member.file_size > size
+            ):
+                raise InputError(
+                    f"A member of the checkpoint is not stored as it should be: "
+                    f"{member.filename!r}. Received: {path}"
+                )
+        if len(names) != len(members) or sum(member.file_size for member in members) > size:
+            raise InputError(f"The checkpoint's members overlap. Received: {path}")
+        header = _checked_header(path, _member(archive, _HEADER, _LONGEST_HEADER, path))
+        count = len(header["variables"]) + len(header["generators"])
+        if names != {_HEADER, *(f"{index:05}.npy" for index in range(count))}:
+            raise InputError(
+                f"The checkpoint's arrays are not those of its header. Received: {path}"
+            )
+        yield archive, header
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"The checkpoint cannot be read ({first_line(error)}). Received: {path}")
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int, path: Path) -> bytes:
+    """The content of a member; its checksum is checked on the way."""
+    try:
+        if archive.getinfo(name).file_size > limit:
+            raise InputError(f"{name} is larger than it can be. Received: {path}")
+        return archive.read(name)
+    except InputError:
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from None
+
+
+def _checked_header(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from None
+    if not isinstance(header, dict):
+        raise InputError(f"The checkpoint's header is not a JSON object. Received: {path}")
+    if header.get("format") != _FORMAT:
+        raise InputError(
+            f"The checkpoint has format {header.get('format')!r}; this version reads {_FORMAT}. "
+            f"Received: {path}"
+        )
+    kinds = {"step": int, "keras": str, "backend": str, "model": dict, "run": dict}
+    lists = ("variables", "generators", "dtypes")
+    wrong = [
+        name
+        for name, kind in kinds.items()
+        if not isinstance(header.get(name), kind) or isinstance(header.get(name), bool)
+    ]
+    for name in lists:
+        value = header.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            wrong.append(name)
+    if not wrong and len(header["dtypes"]) != len(header["variables"]) + len(header["generators"]):
+        wrong.append("dtypes")
+    if not wrong and header["step"] < 0:
+        wrong.append("step")
+    if wrong:
+        raise InputError(
+            f"The checkpoint's header has no valid {', '.join(wrong)}. Received: {path}"
+        )
+    return header
 
 
 def load_checkpoint(path: Path) -> keras.Model:
@@ -177,48 +284,84 @@ def load_checkpoint(path: Path) -> keras.Model:
     On PyTorch its global generators are set as well.
 
     Raises:
-        ValueError: If the file is damaged, or the variables are not those that this version of
+        InputError: If the file is damaged, or the variables are not those that this version of
             Keras makes for the model in it.
     """
     path = Path(path)
     problem = find_problem(path)
     if problem:
-        raise ValueError(f"The checkpoint is not valid: {problem}. Received: {path}")
-    with zipfile.ZipFile(path) as archive:
-        header = json.loads(archive.read(_HEADER))
-        if header["format"] != _FORMAT:
-            raise ValueError(
-                f"The checkpoint has format {header['format']}; this version reads {_FORMAT}. "
+        raise InputError(f"The checkpoint is not valid: {problem}. Received: {path}")
+    with _opened(path) as (archive, header):
+        try:
+            model = keras.saving.deserialize_keras_object(header["model"])
+            compiled = isinstance(model, keras.Model) and model.optimizer is not None
+        # Keras raises whatever the configuration leads it into.
+        except Exception as error:
+            raise InputError(
+                f"Keras cannot make the model in the checkpoint ({first_line(error)}). "
                 f"Received: {path}"
-            )
-        model = keras.saving.deserialize_keras_object(header["model"])
+            ) from error
+        if not compiled:
+            raise InputError(f"The checkpoint holds no compiled model. Received: {path}")
         variables = _variables(model)
         expected = len(header["variables"])
         if len(variables) != expected:
-            raise ValueError(
+            raise InputError(
                 f"The model in the checkpoint has {expected} variables, and "
                 f"{len(variables)} with Keras {keras.__version__} on {keras.backend.backend()}; "
                 f"it was written by Keras {header['keras']} on {header['backend']}. "
                 f"Received: {path}"
             )
         for index, variable in enumerate(variables):
-            array = _read_array(archive, index, header)
+            array = _read_array(archive, index, header, path)
             if array.shape != tuple(variable.shape):
-                raise ValueError(
+                raise InputError(
                     f"{header['variables'][index]} has shape {array.shape} in the checkpoint and "
                     f"{tuple(variable.shape)} in the model. Received: {path}"
                 )
             variable.assign(array)
         set_generator_states(
             {
-                name: _read_array(archive, expected + index, header)
+                name: _read_array(archive, expected + index, header, path)
                 for index, name in enumerate(header["generators"])
             }
         )
     return model
 
 
-def _read_array(archive: zipfile.ZipFile, index: int, header: dict[str, Any]) -> np.ndarray:
-    with archive.open(f"{index:05}.npy") as member:
-        array = np.lib.format.read_array(member, allow_pickle=False)
-    return array.view(np.dtype(header["dtypes"][index])) if array.dtype.kind == "V" else array
+def _read_array(
+    archive: zipfile.ZipFile, index: int, header: dict[str, Any], path: Path
+) -> np.ndarray:
+    """An array, whose shape is compared with the member's size before any memory is taken."""
+    name = f"{index:05}.npy"
+    content = _member(archive, name, archive.getinfo(name).file_size, path)
+    start = io.BytesIO(content[: 2 * _LONGEST_ARRAY_HEADER])
+    try:
+        version = np.lib.format.read_magic(start)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran_order, dtype = read(start, max_header_size=_LONGEST_ARRAY_HEADER)
+        named = np.dtype(header["dtypes"][index])
+    # NumPy reads the header as Python source: SyntaxError, TokenError, RecursionError and others.
+    except Exception as error:
+        raise InputError(
+            f"{name} in the checkpoint is not an array ({first_line(error)}). Received: {path}"
+        ) from None
+    data = memoryview(content)[start.tell() :]
+    if (
+        dtype.hasobject
+        or dtype.fields
+        or dtype.itemsize != named.itemsize
+        or (dtype.kind != "V" and dtype != named)
+        or min(shape, default=0) < 0
+        or math.prod(shape) * dtype.itemsize != len(data)
+    ):
+        raise InputError(
+            f"{name} in the checkpoint has {len(data):,} bytes, which are not {shape} of "
+            f"{dtype}. Received: {path}"
+        )
+    array = np.frombuffer(data, named).reshape(shape, order="F" if fortran_order else "C")
+    # A copy: the buffer cannot be written to, and PyTorch warns of such arrays.
+    return array.copy()

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ _REASONS = {
     errno.EACCES: "There is no permission to write; choose another folder",
     errno.EPERM: "There is no permission to write; choose another folder",
     errno.EROFS: "The disk is read-only; choose another folder",
+    errno.EISDIR: "There is a folder where a file is needed; move it away",
     errno.ENOTDIR: "There is a file where a folder is needed; choose another folder",
     errno.EEXIST: "There is a file where a folder is needed; choose another folder",
     errno.EISDIR: "There is a folder where a file is needed; choose another name",
@@ -25,7 +27,9 @@ _REASONS = {
     errno.EIO: "The disk has failed",
 }
 
-_PARTIAL = ".partial-"
+# The names that `atomic` gives, which no one else gives by chance: with the program and the process.
+_PARTIAL = ".partial-h0h1-"
+_OURS = re.compile(re.escape(_PARTIAL) + r"[0-9]+-[a-z0-9_]{8}(\.[A-Za-z0-9]+)?")
 
 # Read once, in the main thread: it can only be read by changing it, for all threads.
 _MASK = os.umask(0)
@@ -100,7 +104,9 @@ def atomic(path: Path) -> Iterator[Path]:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays, because Keras and NumPy choose the format by it.
-        handle, name = tempfile.mkstemp(prefix=_PARTIAL, suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f"{_PARTIAL}{os.getpid()}-", suffix=path.suffix, dir=path.parent
+        )
         os.close(handle)
         partial = Path(name)
         try:
@@ -117,9 +123,13 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def discard_partials(folder: Path) -> None:
-    """Deletes what a killed process was writing by `atomic`."""
+    """Deletes what a killed process was writing by `atomic`, and nothing else.
+
+    For a folder that this program made, while no other process writes there.
+    """
     for partial in folder.glob(_PARTIAL + "*"):
-        partial.unlink(missing_ok=True)
+        if _OURS.fullmatch(partial.name) and partial.is_file() and not partial.is_symlink():
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

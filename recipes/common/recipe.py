@@ -72,10 +72,11 @@ class Recipe:
         else:
             default = f"{self.name}-{label or config.schedule}"
             folder = RunFolder.create(config.runs, config.name, default)
-        # Weights, dropout and Python's own generators; the data has a seed by step.
-        keras.utils.set_random_seed(config.seed)
-        keras.config.set_dtype_policy(config.precision)
-        return self.train(config, folder, console), folder
+        with folder.lock(new=not config.resume):
+            # Weights, dropout and Python's own generators; the data has a seed by step.
+            keras.utils.set_random_seed(config.seed)
+            keras.config.set_dtype_policy(config.precision)
+            return self.train(config, folder, console), folder
 
     def main(self, argv: Sequence[str] | None = None) -> dict:
         """The command line. Errors of the user's making end with one line and status 2."""

@@ -1,17 +1,28 @@
 """One folder for everything that a run leaves behind."""
 
+import contextlib
 import csv
 import dataclasses
 import json
+import math
 import os
 import time
+import types
+import typing
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import filelock
 
 from recipes.common.checkpoint_folder import CheckpointFolder
 from recipes.common.checkpoints import read_header
+from recipes.common.errors import InputError, MissingInputError
 from recipes.common.files import atomic, discard_partials, write_json, writing
 from recipes.common.options import build
+from recipes.common.reading import read_bytes, read_json
+
+_LOCK = "run.lock"
 
 # What a resumed run may be given anew; all else comes from its config.json.
 _ANEW = {"keep", "checkpoint_every", "distribute", "model_shards"}
@@ -47,24 +58,62 @@ class RunFolder:
         """A new folder under `runs`.
 
         Raises:
-            FileExistsError: If `name` is given and that folder has a run in it.
+            InputError: If `name` is given and that folder has something in it.
             StorageError: If the folder cannot be made.
         """
         if name is None:
             stem = f"{default_name}-{time.strftime('%Y%m%d-%H%M%S')}"
             name, count = stem, 1
-            while (Path(runs) / name).exists():
-                count += 1
-                name = f"{stem}-{count}"
+            with writing(Path(runs)):
+                Path(runs).mkdir(parents=True, exist_ok=True)
+            while True:
+                folder = cls(Path(runs) / name)
+                try:
+                    with writing(folder.path):
+                        folder.path.mkdir()
+                    return folder
+                except FileExistsError:
+                    count += 1
+                    name = f"{stem}-{count}"
         folder = cls(Path(runs) / name)
-        if folder.config_path.exists():
-            raise FileExistsError(
-                "There is a run in this folder; go on with it by `--resume`, or choose another "
-                f"`--name`. Received: {folder.path}"
-            )
         with writing(folder.path):
             folder.path.mkdir(parents=True, exist_ok=True)
+        folder._check_empty()
         return folder
+
+    def _check_empty(self) -> None:
+        if any(entry.name != _LOCK for entry in self.path.iterdir()):
+            raise InputError(
+                "There is a run in this folder; go on with it by `--resume`, or choose another "
+                f"`--name`. Received: {self.path}"
+            )
+
+    @contextlib.contextmanager
+    def lock(self, new: bool = False) -> Iterator[None]:
+        """Holds the folder for this process; the system lets go of it however the process ends.
+
+        Args:
+            new: Whether the folder has to be empty: of two runs that were begun with one name at
+                once, the second finds the first one's lock, or its files.
+
+        Raises:
+            InputError: If another process works in the folder.
+            StorageError: If nothing can be written there.
+        """
+        lock = filelock.FileLock(self.path / _LOCK, timeout=0)
+        try:
+            with writing(self.path):
+                lock.acquire()
+        except filelock.Timeout:
+            raise InputError(
+                f"Another process works in this run folder. Received: {self.path}"
+            ) from None
+        try:
+            if new:
+                self._check_empty()
+            yield
+        finally:
+            lock.release()
 
     @property
     def config_path(self) -> Path:
@@ -102,15 +151,28 @@ class RunFolder:
                 newest was made with another configuration.
         """
         if not self.config_path.exists():
-            raise FileNotFoundError(
+            raise MissingInputError(
                 f"Nothing to resume: there is no config.json. Received: resume={self.path}"
             )
         try:
-            stored = build(cls, json.loads(self.config_path.read_text("utf-8")))
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"The run's configuration is damaged: {error}. Received: {self.config_path}"
-            ) from error
+            values = read_json(self.config_path)
+        except InputError as error:
+            raise InputError(f"The run's configuration is damaged. {error}") from None
+        hints = typing.get_type_hints(cls)
+        names = {field.name for field in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name not in names or not _fits(value, hints[name]):
+                what = "is no option of this recipe" if name not in names else "has no such value"
+                raise InputError(
+                    f"The run's configuration is damaged: {name} {what}. "
+                    f"Received: {name}={value!r:.100} in {self.config_path}"
+                )
+        try:
+            stored = build(cls, values)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InputError(
+                f"The run's configuration is damaged ({error}). Received: {self.config_path}"
+            ) from None
         for name, value in given.items():
             if name not in _NOT_THE_EXPERIMENT and getattr(stored, name) != value:
                 raise ValueError(
@@ -147,7 +209,9 @@ class RunFolder:
         if not path.exists():
             write_json(path, {"source": source, "fingerprint": fingerprint})
             return
-        known = json.loads(path.read_text("utf-8"))
+        known = read_json(path)
+        if not all(isinstance(known.get(name), str) for name in ("source", "fingerprint")):
+            raise InputError(f"The file that names the run's data is damaged. Received: {path}")
         if known["fingerprint"] != fingerprint:
             raise ValueError(
                 f"The data is not that of the run, which had: {known['source']}. Received: {source}"
@@ -173,11 +237,26 @@ class RunFolder:
         path = self.path / name
         if not path.exists():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                {k: float(v) if v else float("nan") for k, v in row.items()}
-                for row in csv.DictReader(file)
-            ]
+        try:
+            text = read_bytes(path, 2**30).decode("utf-8")
+            rows = list(csv.DictReader(text.splitlines(), strict=True, restkey="more"))
+            return [{k: float(v) if v else float("nan") for k, v in row.items()} for row in rows]
+        except (UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"The table is damaged ({error}). Received: {path}") from None
+
+    def _check_updates(self, step: int) -> None:
+        """Makes sure that `metrics.csv` has each update up to `step` once."""
+        path = self.path / "metrics.csv"
+        content = read_bytes(path, 2**30) if path.exists() else b""
+        steps = [line.partition(b",")[0] for line in content.split(b"\n")[1:-1]]
+        expected = [str(number).encode() for number in range(1, step + 1)]
+        if steps[:step] != expected or not set(expected).isdisjoint(steps[step:]):
+            raise InputError(
+                f"The table should have one row for each of {step} updates, and rows are missing "
+                f"or doubled. Put an intact copy in its place, or start a new run. Received: {path}"
+            )
 
     def truncate(self, step: int) -> None:
         """Drops the rows after `step`, those of work that a resumed run does again.
@@ -187,18 +266,44 @@ class RunFolder:
         """
         discard_partials(self.path)
         discard_partials(self.checkpoints.path)
+        self._check_updates(step)
         for name in ("metrics.csv", "evaluations.csv"):
             path = self.path / name
             if not path.exists():
                 continue
             # A number that was cut short may look like a smaller one.
-            header, *lines = path.read_text("utf-8").rpartition("\n")[0].split("\n")
+            try:
+                text = read_bytes(path, 2**30).decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"The table is damaged ({error}). Received: {path}") from None
+            header, *lines = text.rpartition("\n")[0].split("\n")
             if not header:
                 path.unlink()
                 continue
-            kept = [line for line in lines if int(line.partition(",")[0]) <= step]
+            try:
+                kept = [line for line in lines if int(line.partition(",")[0]) <= step]
+            except ValueError as error:
+                raise InputError(f"The table is damaged ({error}). Received: {path}") from None
             with atomic(path) as partial:
                 partial.write_text("\n".join([header, *kept]) + "\n", "utf-8")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is one of an option's type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    if origin is tuple:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+    if hint is type(None):
+        return value is None
+    if hint is float:
+        # An integer may be larger than any float.
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and -1.8e308 < value < 1.8e308 and not math.isnan(value)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
 def configuration(config: Any) -> dict[str, Any]:

@@ -1,10 +1,14 @@
-"""SIGTERM and Ctrl-C, for a loop that wants to end in order."""
+"""SIGTERM, SIGHUP and Ctrl-C, for a loop that wants to end in order."""
 
+import contextlib
 import os
 import signal
 import threading
 
 from recipes.common.distribute import any_host
+
+# Windows has no SIGHUP, which a terminal that is closed sends.
+_NUMBERS = (signal.SIGTERM, signal.SIGINT, *filter(None, [getattr(signal, "SIGHUP", None)]))
 
 
 class Stopped(SystemExit):
@@ -21,7 +25,7 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """Notes SIGTERM and SIGINT instead of dying of them, within a `with` block.
+    """Notes SIGTERM, SIGHUP and SIGINT instead of dying of them, within a `with` block.
 
     The first one is noted in `received`, for the loop to stop where it can. A second one, of
     either kind, ends the process at once. Outside the main thread, where Python allows no
@@ -44,7 +48,7 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _NUMBERS:
                 previous = signal.getsignal(number)
                 # None: a handler that was not set from Python and could not be put back.
                 if previous not in (signal.SIG_IGN, None):
@@ -66,7 +70,8 @@ class StopSignals:
         for other in self._previous:
             signal.signal(other, signal.SIG_DFL)
         # Not `print`: the signal may have come in the midst of one.
-        os.write(2, f"\n{self.received.name}: stopping after this update\n".encode())
+        with contextlib.suppress(OSError):  # a terminal that is closed
+            os.write(2, f"\n{self.received.name}: stopping after this update\n".encode())
 
     def __exit__(self, kind, error, traceback) -> None:
         for number, previous in self._previous.items():

@@ -150,6 +150,14 @@ def _take_up(folder: RunFolder, config: Training, console: Console) -> int:
         )
     elif config.resume:
         console.print("The run has no checkpoint yet: it begins anew", highlight=False)
+    strays = folder.checkpoints.strays()
+    if strays:
+        console.print(
+            f"Ignored in {folder.checkpoints.path}, as no checkpoints: {', '.join(strays)}",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
     folder.truncate(step or 0)
     return step or 0
 

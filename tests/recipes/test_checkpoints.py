@@ -165,10 +165,10 @@ def test_a_crash_while_writing_leaves_the_one_before(checkpoint, model, monkeypa
     assert checkpoint.read_bytes() == before
 
 
-def test_the_newest_valid_one_is_found_and_kept(checkpoint, tmp_path):
+def test_the_newest_valid_one_is_found_and_kept(checkpoint, model, tmp_path):
     folder = CheckpointFolder(tmp_path)
     for step in (4, 5, 6):
-        shutil.copy(checkpoint, folder.path_of(step))
+        save_checkpoint(model, folder.path_of(step), step)
     folder.path_of(6).write_bytes(checkpoint.read_bytes()[:-1])
     folder.path_of(5).write_bytes(b"")
     step, problems = folder.newest_valid()
@@ -180,6 +180,9 @@ def test_the_newest_valid_one_is_found_and_kept(checkpoint, tmp_path):
     shutil.copy(checkpoint, folder.path_of(7))
     folder.rotate(2, 7)
     assert folder.steps() == [7, 4]
+    # Its name says another step than its content.
+    assert folder.newest_valid()[0] == 4
+    assert "made after 3 updates, not 7" in folder.newest_valid()[1][folder.path_of(7)]
     folder.rotate(1, 7)
     assert folder.steps() == [7]
     folder.path_of(7).write_bytes(b"spoilt")

@@ -54,7 +54,9 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
+    ids=["SIGTERM", "SIGINT", "SIGHUP"],
 )
 def test_a_signal_leaves_a_checkpoint(whole, tmp_path, number, code, monkeypatch, capsys):
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
