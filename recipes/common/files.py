@@ -27,7 +27,7 @@ _REASONS = {
     errno.EIO: "The disk has failed",
 }
 
-# The names that `atomic` gives, which no one else gives by chance: with the program and the process.
+# The names that `atomic` gives, which no one else gives by chance: the program and the process.
 _PARTIAL = ".partial-h0h1-"
 _OURS = re.compile(re.escape(_PARTIAL) + r"[0-9]+-[a-z0-9_]{8}(\.[A-Za-z0-9]+)?")
 

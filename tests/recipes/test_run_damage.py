@@ -1,0 +1,80 @@
+"""A damaged run folder is refused with one error, or what is not the run's is left alone."""
+
+import hashlib
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from recipes.common.checkpoint_folder import CheckpointFolder
+from recipes.common.errors import InputError
+from recipes.common.files import discard_partials
+from recipes.common.fingerprint import update
+from recipes.common.run_folder import RunFolder
+from tests.recipes.tiny import TinyConfig
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="files do not depend on the backend"
+)
+
+
+def test_a_second_process_and_a_second_run_of_one_name_are_refused(tmp_path):
+    folder = RunFolder.create(str(tmp_path), "r", "tiny")
+    with folder.lock(new=True):
+        with pytest.raises(InputError, match="Another process"), RunFolder(folder.path).lock():
+            pass
+        folder.write_config(TinyConfig())
+    with pytest.raises(InputError, match="There is a run"):
+        RunFolder.create(str(tmp_path), "r", "tiny")
+    with folder.lock():
+        pass
+
+
+@pytest.mark.parametrize("table", ["1,2\n1,2\n2,2\n3,2\n", "1,2\n3,2\n", "", "a,2\n2,2\n3,2\n"])
+def test_rows_doubled_or_missing_are_said(folder, table):
+    folder.path.mkdir()
+    (folder.path / "metrics.csv").write_text("step,loss\n" + table)
+    with pytest.raises(InputError, match="Received"):
+        folder.truncate(3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"schedule": "cosine"}, {"steps": "7"}, {"peak_lr": True}, {"unknown": 1}, {"seed": [1]}],
+)
+def test_a_damaged_configuration(folder, change):
+    folder.write_config(TinyConfig())
+    assert folder.read_config(TinyConfig, {}).schedule == "h0h1"
+    values = json.loads(folder.config_path.read_text()) | change
+    folder.config_path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="damaged"):
+        folder.read_config(TinyConfig, {})
+
+
+def test_stray_names_are_no_checkpoints(tmp_path):
+    names = ["step-5.npz", "step-abc.npz", "step-0000006 (copy).npz"]
+    for name in names:
+        (tmp_path / name).touch()
+    folder = CheckpointFolder(tmp_path)
+    assert folder.newest_valid() == (None, {})
+    assert folder.strays() == sorted(names)
+
+
+def test_others_files_stay(tmp_path):
+    (tmp_path / ".partial-thesis.docx").touch()
+    (tmp_path / ".partial-h0h1-12-abcdefgh.npz").touch()
+    discard_partials(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".partial-thesis.docx"]
+
+
+@pytest.mark.parametrize("at", [0, 70_000, 99_999])
+def test_any_token_replaced_changes_the_fingerprint(at):
+    tokens = np.arange(100_000, dtype="uint16")
+    digests = []
+    for _ in range(2):
+        key = hashlib.sha256()
+        update(key, tokens)
+        digests.append(key.digest())
+        tokens[at] += 1
+    assert digests[0] != digests[1]
