@@ -131,7 +131,10 @@ def _check_text(text: str, kind: Kind) -> None:
         path = Path(text).expanduser() if text.startswith("~") else Path(text)
         existing = next((p for p in (path, *path.parents) if _exists(p)), None)
         if existing is not None and not existing.is_dir():
-            refuse(f"a folder; {existing} is a file")
+            raise InputError(
+                "There is a file where a folder is needed; choose another folder. "
+                f"Received: {show(text)}"
+            )
 
 
 def _exists(path: Path) -> bool:
@@ -147,7 +150,8 @@ def show(value: Any) -> str:
         return "an integer beyond 64 bits"
     text = printable(str(value)) if isinstance(value, str) else repr(value)
     text = text or "nothing"
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+    # Room for the paths that people have.
+    return text if len(text) <= 300 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def option(
