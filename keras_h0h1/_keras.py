@@ -19,7 +19,7 @@ def state_dtype() -> str:
 def leaf_optimizers(optimizer) -> list:
     """The optimizers that hold a learning rate: `optimizer` itself, or those it delegates to.
 
-    `MultiOptimizer` (Keras >= 3.14) lists them in `optimizers`; one built from a callable fills
+    `MultiOptimizer` (Keras >= 3.15) lists them in `optimizers`; one built from a callable fills
     that list only when it is built.
     """
     if hasattr(optimizer, "optimizers"):

@@ -33,6 +33,7 @@ from recipes.text.scale import (
     build_training_model,
     choose_attention,
     exported,
+    head_dim,
     language_model_of,
     prepare,
 )
@@ -150,7 +151,13 @@ def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
     size = SIZES[config.size]
     checkpoint = folder.latest_checkpoint()
     if checkpoint:
-        choose_attention(config.attention, config.arch)
+        choose_attention(
+            config.attention,
+            config.arch,
+            config.context,
+            head_dim(config.size),
+            jit_compile(config.jit),
+        )
         model = prepare(load_checkpoint(checkpoint[0]), config)
     else:
         model = build_training_model(config)
