@@ -17,6 +17,7 @@ from rich.console import Console
 from recipes.common import distribute
 from recipes.common.checkpoints import load_checkpoint
 from recipes.common.files import atomic
+from recipes.common.optimizers import jit_compile
 from recipes.common.options import option
 from recipes.common.recipe import Recipe
 from recipes.common.run_folder import RunFolder
