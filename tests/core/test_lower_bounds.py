@@ -19,7 +19,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 @pytest.mark.parametrize("name", HOLES)
 def test_lower_bound(name):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    listed = [dependency for group in groups for dependency in group]
     found = [d for d in listed if re.match(r"[\w-]+", d)[0] == name]
     assert found and HOLES[name]["reason"]
     for dependency in found:
