@@ -18,6 +18,7 @@ from recipes.common import distribute
 from recipes.common.checkpoints import load_checkpoint
 from recipes.common.files import atomic
 from recipes.common.fingerprint import update as update_fingerprint
+from recipes.common.optimizers import jit_compile
 from recipes.common.options import option
 from recipes.common.recipe import Recipe
 from recipes.common.run_folder import RunFolder
@@ -34,6 +35,7 @@ from recipes.text.scale import (
     build_training_model,
     choose_attention,
     exported,
+    head_dim,
     language_model_of,
     prepare,
 )
@@ -163,7 +165,13 @@ def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
     size = SIZES[config.size]
     checkpoint = folder.latest_checkpoint()
     if checkpoint:
-        choose_attention(config.attention, config.arch)
+        choose_attention(
+            config.attention,
+            config.arch,
+            config.context,
+            head_dim(config.size),
+            jit_compile(config.jit),
+        )
         model = prepare(load_checkpoint(checkpoint[0]), config)
     else:
         model = build_training_model(config)

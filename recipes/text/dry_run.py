@@ -8,13 +8,14 @@ import keras
 from rich.console import Console
 
 from recipes.common import distribute
+from recipes.common.attention import flash_available
 from recipes.common.optimizers import build_adamw, jit_compile
 from recipes.common.tables import print_table
 from recipes.text._xla import compile_step, count_flops, cpu_only, deferred
 from recipes.text.cost import HARDWARE, tokens_per_second, training_flops, training_memory
 from recipes.text.losses import BlockedTraining
 from recipes.text.models import SIZES, parameter_count
-from recipes.text.scale import UTILISATION, build_model, compile_for_training, flash_available
+from recipes.text.scale import UTILISATION, build_model, compile_for_training, head_dim
 
 
 def _gigabytes(size: float | None) -> str:
@@ -55,7 +56,7 @@ def dry_run(config, console: Console) -> dict:
     rematerialised = config.remat == "blocks"
     mixed = config.precision != "float32"
     flash = config.attention != "plain" and not flash_available(
-        keras.config.dtype_policy().compute_dtype
+        keras.config.dtype_policy().compute_dtype, config.context, head_dim(config.size), True
     )
     flops = training_flops(*shape, rematerialised, bool(config.loss_block))
     memory = training_memory(

@@ -4,7 +4,9 @@ import dataclasses
 from typing import Literal
 
 import keras
+from rich.console import Console
 
+from recipes.common.attention import flash_available, switch_off_where_wrong
 from recipes.common.errors import InputError
 from recipes.common.optimizers import build_adamw, jit_compile
 from recipes.common.options import option
@@ -77,28 +79,37 @@ class Scale:
             )
 
 
-def flash_available(dtype: str) -> str | None:
-    """Why there is no flash attention for this dtype on this device, or `None` if there is."""
-    if keras.backend.backend() == "tensorflow":
-        return "Keras has none on TensorFlow"
-    query = keras.ops.zeros((1, 64, 1, 64), dtype)
-    try:
-        keras.ops.dot_product_attention(query, query, query, flash_attention=True)
-    except Exception as error:
-        return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-    return None
+def head_dim(size: str) -> int:
+    """Dimensions of one attention head of a model size."""
+    return SIZES[size].width // SIZES[size].heads
 
 
-def choose_attention(choice: str, arch: str) -> None:
+def choose_attention(
+    choice: str, arch: str, length: int = 64, head_dim: int = 64, jit: bool = True
+) -> None:
     """Asks Keras for the attention that `--attention` names; before a model is built or loaded.
+
+    Args:
+        choice: `"auto"`, `"flash"` or `"plain"`.
+        arch: `"gpt2"` or `"llama"`.
+        length: Tokens of an example.
+        head_dim: Dimensions of one head.
+        jit: Whether the step is compiled.
 
     Raises:
         ValueError: If it is not to be had.
     """
     keras.config.enable_flash_attention()
+    said = switch_off_where_wrong(length, head_dim, causal=True)
+    if said and arch == "llama" and not jit:
+        # KerasHub's Llama does not ask Keras' switch. In a compiled step its mask is a traced
+        # value, with which Keras does not take the kernel; outside one it would.
+        raise ValueError(f"{said} Llama needs the compiled step for that. Received: jit=off")
+    if said and choice == "auto":
+        Console().print(said, highlight=False, soft_wrap=True)
     if choice == "auto":
         return
-    missing = flash_available(keras.config.dtype_policy().compute_dtype)
+    missing = flash_available(keras.config.dtype_policy().compute_dtype, length, head_dim, True)
     if choice == "flash" and missing:
         raise ValueError(
             f"There is no flash attention here ({missing}); it needs a GPU or TPU, JAX or PyTorch,"
@@ -136,7 +147,13 @@ class _Rematerialised:
 
 def build_model(config) -> keras.Model:
     """The model that `--loss-block`, `--attention` and `--remat` ask for, not yet compiled."""
-    choose_attention(config.attention, config.arch)
+    choose_attention(
+        config.attention,
+        config.arch,
+        config.context,
+        head_dim(config.size),
+        jit_compile(config.jit),
+    )
     model = build_language_model(
         config.arch, SIZES[config.size], config.vocabulary, config.context, config.dropout
     )

@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from recipes.common import distribute
+from recipes.common.attention import switch_off_where_wrong
 from recipes.common.checkpoints import load_checkpoint
 from recipes.common.optimizers import build_adamw, build_sgd, jit_compile
 from recipes.common.recipe import Recipe
@@ -21,7 +22,7 @@ from recipes.common.training import Task, evaluation_batch, run_training
 from recipes.vision.batches import ImageBatches, validation_arrays
 from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.data import ImageData, load_images
-from recipes.vision.models import build_classifier, parameter_count
+from recipes.vision.models import ViT, build_classifier, parameter_count
 
 
 def fingerprint(data: ImageData) -> str:
@@ -56,6 +57,17 @@ def build_model(config: VisionConfig, data: ImageData) -> keras.Model:
     return model
 
 
+def choose_attention(shape, image_shape: tuple[int, int, int], console: Console) -> None:
+    """Plain attention for a ViT where the fused one is wrong; before it is built or loaded."""
+    # Another model of this process may have switched it off.
+    keras.config.enable_flash_attention()
+    if isinstance(shape, ViT):
+        patches = (image_shape[0] // shape.patch) * (image_shape[1] // shape.patch)
+        said = switch_off_where_wrong(patches, shape.width // shape.heads, causal=False)
+        if said:
+            console.print(said, highlight=False, soft_wrap=True)
+
+
 def load_weights(model: keras.Model, path: str) -> None:
     """Reads a `.weights.h5` file or a `.keras` file of the same model."""
     try:
@@ -86,6 +98,7 @@ def train(config: VisionConfig, folder: RunFolder, console: Console) -> dict:
         workers=config.workers,
     )
     validation = validation_arrays(data, 1)
+    choose_attention(config.shape, data.shape, console)
     checkpoint = folder.latest_checkpoint()
     model = load_checkpoint(checkpoint[0]) if checkpoint else build_model(config, data)
     parameters = parameter_count(config.shape, len(data.classes), data.shape, config.library)
