@@ -9,9 +9,9 @@ import functools
 import keras
 import numpy as np
 
-# Of outputs that are averages of standard normal values. Plain attention in bfloat16, in which a TPU
-# multiplies, differs from float64 by up to 0.01 (lengths 64 to 1024, heads of 32 to 128, on a CPU);
-# a wrong mask and scale by more than 3.
+# Of outputs that are averages of standard normal values. In bfloat16, in which a TPU multiplies,
+# plain attention differs from float64 by up to 0.01 (lengths 64 to 1024, heads of 32 to 128, on a
+# CPU); with a wrong mask and scale by more than 3.
 TOLERANCE = 0.15
 
 
