@@ -33,6 +33,10 @@ from recipes.text.shards import open_shards
 from recipes.text.sources import find_inputs, list_inputs
 from recipes.text.tokenizer import train_tokenizer
 
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="no tokens depend on the backend"
+)
+
 ROOT = Path(recipes.__file__).parent.parent
 
 
@@ -686,7 +690,6 @@ def test_a_line_longer_than_any_document_is_refused(tmp_path):
         tracemalloc.stop()
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="independent of the backend")
 def test_a_long_line_of_nested_lists_is_parsed_in_one_go(tmp_path):
     """The garbage collector went through the growing lists again and again: ten seconds."""
     nested = "[" * 800 + "]" * 800
