@@ -19,6 +19,7 @@ from rich.progress import track
 
 from benchmarks.common import write_result
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
+from recipes.common.console import one_line_errors
 
 DECAY_STEPS = 1_000_000
 
@@ -155,4 +156,5 @@ def main() -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors("benchmarks.overhead"):
+        main()

@@ -20,6 +20,7 @@ import time
 import keras
 
 from benchmarks.common import write_result
+from recipes.common.console import one_line_errors
 from recipes.common.settings import SCHEDULES
 from recipes.gpt import DEFAULTS, GPTConfig, resolve
 from recipes.text.batches import TokenBatches, validation_windows
@@ -189,4 +190,5 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors("benchmarks.paper_sizes"):
+        main()

@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.common import write_result
 from keras_h0h1.callbacks.smoothness_probe import MODES, SmoothnessProbe
+from recipes.common.console import one_line_errors
 from recipes.text.batches import TokenBatches
 from recipes.text.models import SIZES, build_language_model
 from recipes.text.tokens import load_corpus
@@ -128,4 +129,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors("benchmarks.probe_overhead"):
+        main()

@@ -28,6 +28,7 @@ import psutil
 import tokenizers
 
 from benchmarks.common import write_result
+from recipes.common.console import one_line_errors
 from recipes.text.documents import standard_library
 from recipes.text.tokenizer import train_tokenizer
 
@@ -176,4 +177,5 @@ def _slices(megabytes: float):
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors("benchmarks.tokenizing"):
+        main()

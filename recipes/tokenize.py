@@ -7,7 +7,7 @@
 Reads parquet, JSON lines (plain, .gz, .bz2, .xz, .zst), text files and folders, and streams from
 Hugging Face, on all cores and in bounded memory. Killed and run again, it goes on after the last
 complete shard. Which documents are held out, and every byte that is written, depend on the data
-and the options alone. A line of JSON has at most 16 MiB.
+and the options alone. A line of JSON has at most 8 MiB.
 """
 
 import concurrent.futures.process

@@ -63,7 +63,7 @@ class Training:
         None,
         "micro-batches averaged for one update; raises the batch without memory [default: by size]",
         low=1,
-        high=2**20,
+        high=2**16,
     )
     weight_decay: float = option(
         0.1,

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import importlib
 import io
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recipes.common.errors import InputError, MissingInputError
-from recipes.common.reading import COMPRESSED, first_line, open_file, regular_file
+from recipes.common.reading import COMPRESSED, first_line, open_file, parse_json, regular_file
 from recipes.text.documents import (
     ENCODING,
     SEPARATOR,
@@ -33,8 +32,8 @@ STREAM = "hf:"
 _JSONL = (".jsonl", ".ndjson")
 _BLOCK = 2**20
 
-LINE = 2**24
-"""Bytes of a line of JSON at most: as Python's objects a line may take forty times its size."""
+LINE = 2**23
+"""Bytes of a line of JSON at most: as Python's objects a line may take fifty times its size."""
 
 # A column chunk that grows more than this, to more than so many bytes, is no text.
 _EXPANSION, _LARGE = 1000, 2**28
@@ -333,7 +332,7 @@ def _jsonl_records(source: Input) -> Iterator[tuple[str, float]]:
             if not line.strip():
                 continue
             try:
-                record = json.loads(line.decode("utf-8"))
+                record = parse_json(line)
                 if not isinstance(record, dict):
                     raise ValueError(f"it is of type {type(record).__name__}")
             except (ValueError, RecursionError) as error:

@@ -84,6 +84,7 @@ def test_json_round_trip_keeps_tuples():
     [
         {"steps": 0},
         {"accumulate": -1},
+        {"accumulate": 65_537},
         {"peak_lr": 0.0},
         {"C": float("nan")},
         {"decay": 1.5},

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import zlib
 
+import keras
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -21,6 +22,10 @@ from recipes.report.page import build_page
 from recipes.report.probes import fit_rows
 from recipes.report.reading import final, full_rate_from, read
 from recipes.report.training import group, labels, smooth
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="reports do not depend on the backend"
+)
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "path"}
 BROWSER = next(
