@@ -79,15 +79,16 @@ def second_moment(model, optimizer, variables):
 def steps_to_update(model) -> int:
     """Number of training steps until the weights move: more than 1 while gradients accumulate."""
     outermost = optimizer = getattr(model, "optimizer", None)
-    while optimizer is not None:
-        period = getattr(optimizer, "gradient_accumulation_steps", None)
-        if period:
-            # Keras updates where `(_iterations + 1) % period` is 0; the public `iterations` counts
-            # updates, not steps.
-            (steps,) = optimizer_values(model, outermost, [optimizer._iterations])
-            return period - int(steps) % period
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-    return 1
+    # A wrapper shows the option of what it wraps; the counter that goes with it is the inner one.
+    while getattr(optimizer, "inner_optimizer", None) is not None:
+        optimizer = optimizer.inner_optimizer
+    period = getattr(optimizer, "gradient_accumulation_steps", None)
+    if not period:
+        return 1
+    # Keras updates where `(_iterations + 1) % period` is 0; the public `iterations` counts
+    # updates, not steps.
+    (steps,) = optimizer_values(model, outermost, [optimizer._iterations])
+    return period - int(steps) % period
 
 
 def compiled_loss(model, x, y, y_pred, sample_weight, training):

@@ -122,13 +122,18 @@ def atomic(path: Path) -> Iterator[Path]:
             _flush(path.parent)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether `path` is a file that `atomic` was writing when its process was killed."""
+    return bool(_OURS.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
+
+
 def discard_partials(folder: Path) -> None:
     """Deletes what a killed process was writing by `atomic`, and nothing else.
 
     For a folder that this program made, while no other process writes there.
     """
     for partial in folder.glob(_PARTIAL + "*"):
-        if _OURS.fullmatch(partial.name) and partial.is_file() and not partial.is_symlink():
+        if is_partial(partial):
             partial.unlink(missing_ok=True)
 
 

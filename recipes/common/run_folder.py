@@ -43,6 +43,7 @@ class RunFolder:
     | `model.keras` | the final model |
     | `data.json` | which data, with a fingerprint that a resumed run has to meet |
     | `plot.png`, `summary.json` | the run at a glance |
+    | `run.lock` | held by the process that works in the folder |
 
     Args:
         path: The folder; made if it does not exist.
@@ -68,13 +69,13 @@ class RunFolder:
                 Path(runs).mkdir(parents=True, exist_ok=True)
             while True:
                 folder = cls(Path(runs) / name)
-                try:
-                    with writing(folder.path):
+                with writing(folder.path):
+                    try:
                         folder.path.mkdir()
-                    return folder
-                except FileExistsError:
-                    count += 1
-                    name = f"{stem}-{count}"
+                        return folder
+                    except FileExistsError:
+                        count += 1
+                        name = f"{stem}-{count}"
         folder = cls(Path(runs) / name)
         with writing(folder.path):
             folder.path.mkdir(parents=True, exist_ok=True)

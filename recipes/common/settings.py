@@ -11,7 +11,7 @@ from recipes.common.options import check_options, flag, option
 SCHEDULES = ("none", "linear", "h0h1")
 # Bounds that several options share. Rates far above any that trains are allowed, to see a run
 # diverge; losses as far from 0 as float32 can divide by C.
-LARGEST_RATE, LARGEST_LOSS, MOST_STEPS = 1e30, 1e12, 10**9
+LARGEST_RATE, LARGEST_LOSS, MOST_STEPS = 1e18, 1e12, 10**9
 LARGEST_SEED = 2**32 - 1  # NumPy's
 
 

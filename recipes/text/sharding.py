@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 import tokenizers
 
 from recipes.common.errors import InputError
-from recipes.common.files import atomic, write_json
+from recipes.common.files import atomic, discard_partials, is_partial, write_json
 from recipes.common.reading import inside, regular_file
 from recipes.text.documents import is_held_out
 from recipes.text.encoding import encode_in_order
@@ -35,7 +34,6 @@ from recipes.text.tokenizer import VOCABULARY
 LOCK = ".lock"
 
 # As `atomic` names what becomes the index, the tokenizer or a shard.
-_PARTIAL = re.compile(r"\.partial-[a-z0-9_]{8}\.(json|u16|u32)")
 
 # Characters that go to a worker at once: enough to make the way there cheap, few enough that
 # many tasks fit in memory.
@@ -153,9 +151,7 @@ def resumable(folder: Path) -> dict | None:
     if not (folder / INDEX).exists():
         # A run that was killed before its index was written has left at most these.
         others = [
-            path.name
-            for path in folder.iterdir()
-            if path.name != LOCK and not _PARTIAL.fullmatch(path.name)
+            path.name for path in folder.iterdir() if path.name != LOCK and not is_partial(path)
         ]
         if others:
             raise InputError(
@@ -167,7 +163,8 @@ def resumable(folder: Path) -> dict | None:
     shards = [shard for split in SPLITS for shard in index[split]["shards"]]
     if not shards and not (folder / TOKENIZER).exists():
         return None  # killed between the first two files
-    _discard_partials(folder)
+    # Its index says that the folder is ours, and the lock that no other run is at work.
+    discard_partials(folder)
     for shard in shards:
         # The contents are checked when the shards are first read.
         check_shard(folder, shard, index["dtype"], digest=False)
@@ -178,14 +175,6 @@ def resumable(folder: Path) -> dict | None:
             f"The tokenizer is not the one that the run began with. Received: out={folder}"
         )
     return index
-
-
-def _discard_partials(folder: Path) -> None:
-    """Deletes what a killed run was writing in a folder whose index says that it is ours."""
-    for path in folder.iterdir():
-        # The lock says that no other run is at work.
-        if _PARTIAL.fullmatch(path.name) and path.is_file() and not path.is_symlink():
-            path.unlink(missing_ok=True)
 
 
 def check_same(folder: Path, index: dict, wanted: dict) -> None:

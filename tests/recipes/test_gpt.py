@@ -36,7 +36,7 @@ def test_a_run_leaves_everything_behind(tiny_options, tmp_path, arch, capsys):
     left = {path.name for path in folder.iterdir()}
     assert left == {
         "config.json", "data.json", "metrics.csv", "evaluations.csv", "tensorboard", "checkpoints",
-        "model.keras", "sample.txt", "plot.png", "summary.json",
+        "model.keras", "run.lock", "sample.txt", "plot.png", "summary.json",
     }  # fmt: skip
     assert json.loads((folder / "summary.json").read_text())["steps"] == 6
     config = json.loads((folder / "config.json").read_text())
@@ -148,7 +148,7 @@ def test_resume_refuses_another_experiment(tiny_options, tmp_path, capsys):
 
 def test_divergence_is_reported_and_leaves_the_last_good_checkpoint(tiny_options, tmp_path, capsys):
     summary = RECIPE.main(
-        [*tiny_options, "--name=r", "--peak-lr=1e30", "--schedule=none", "--clip=0", "--decay=0"]
+        [*tiny_options, "--name=r", "--peak-lr=1e18", "--schedule=none", "--clip=0", "--decay=0"]
     )
     assert summary["diverged"] and summary["finished"]
     assert math.isnan(summary["final_validation_loss"])

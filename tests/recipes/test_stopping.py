@@ -58,7 +58,10 @@ def whole(tmp_path_factory):
     [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
     ids=["SIGTERM", "SIGINT", "SIGHUP"],
 )
-def test_a_signal_leaves_a_checkpoint(whole, tmp_path, number, code, monkeypatch, capsys):
+def test_a_signal_leaves_a_checkpoint(whole, tmp_path, number, code, monkeypatch, capsys, request):
+    # `nohup` has a program ignore SIGHUP, which then stays ignored.
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, hangup))
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     # In the midst of an update: the first of its two micro-batches.
     monkeypatch.setattr(tiny, "hook", lambda k: k == 10 and os.kill(os.getpid(), number))
