@@ -1,5 +1,7 @@
 """A wrapper that offers what the wrapped optimizer offers."""
 
+import inspect
+
 import keras
 
 # These compute with `self.variables` and `self.add_variable` alone: inherited, they are right.
@@ -56,6 +58,11 @@ class DelegatingOptimizer(keras.optimizers.Optimizer):
         inner = vars(self).get("inner_optimizer")
         if inner is None or name.startswith("_"):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        own = inspect.getattr_static(type(self), name, None)
+        if isinstance(own, property):
+            # Python comes here too where the wrapper's own property raised an AttributeError.
+            # The property counts, not what the inner optimizer has under its name: once more.
+            return own.__get__(self)
         return getattr(inner, name)
 
     def __setattr__(self, name, value):
