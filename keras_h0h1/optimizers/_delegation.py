@@ -77,6 +77,14 @@ class DelegatingOptimizer(keras.optimizers.Optimizer):
         else:
             super().__setattr__(name, value)
 
+    def __delattr__(self, name):
+        # Whatever `__setattr__` put there, as `unittest.mock.patch.object` does.
+        inner = vars(self).get("inner_optimizer")
+        if name in vars(self) or inner is None or name not in vars(inner):
+            super().__delattr__(name)
+        else:
+            delattr(inner, name)
+
     def _check_option(self, name, value) -> None:
         """Raises where an option of the inner optimizer cannot be set any more."""
         if name == "gradient_accumulation_steps" and self.built and value != getattr(self, name):

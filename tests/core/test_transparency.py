@@ -1,6 +1,7 @@
 """What works on a Keras optimizer works on it inside LossAware, or raises."""
 
 import inspect
+from unittest import mock
 
 import keras
 import numpy as np
@@ -183,6 +184,18 @@ def test_the_logger_records_each_rate_of_a_multi_optimizer():
         np.multiply(0.05, logger.history["learning_rate_factor/kernels"]),
         rtol=1e-6,
     )
+
+
+def test_what_was_set_on_the_wrapper_can_be_deleted_there():
+    aware = _wrapped(keras.optimizers.SGD)
+    with mock.patch.object(aware, "update_step", lambda *_: 2.0):
+        assert aware.inner_optimizer.update_step() == 2.0
+    assert "update_step" not in vars(aware.inner_optimizer)
+    aware.momentum = 0.5
+    del aware.momentum
+    assert not hasattr(aware, "momentum") and not hasattr(aware.inner_optimizer, "momentum")
+    with pytest.raises(AttributeError):
+        del aware.momentum
 
 
 RATES = ["learning_rate", "base_learning_rate", "effective_learning_rate", "learning_rate_factor"]
