@@ -41,20 +41,23 @@ def test_h5_keeps_the_weights_and_the_configuration(base, tmp_path):
 
 @pytest.mark.parametrize("base", BASES.values(), ids=BASES)
 @pytest.mark.filterwarnings("ignore")
-def test_h5_goes_on_as_it_does_in_plain_keras(base, tmp_path):
-    """Equal to plain Keras: on JAX neither goes on, elsewhere both do as far as Keras can."""
+def test_h5_goes_on_no_better_and_no_worse_than_plain_keras(base, tmp_path):
+    """Keras 3.15 builds the loaded optimizer without variables: moments and rate are lost."""
     outcomes = []
     for name, optimizer in (("plain", keras.optimizers.Adam(base())), ("aware", _aware(base()))):
         model = problems.mlp(optimizer)
         problems.fit(model, epochs=1)
         loaded = _saved_and_loaded(model, tmp_path / f"{name}.h5")
-        steps = int(loaded.optimizer.iterations)
         try:
             problems.fit(loaded, epochs=1)
-            outcomes.append((steps, "goes on"))
-        except ValueError as error:
-            outcomes.append((steps, "built with 0 variables" in str(error)))
+            outcomes.append("goes on")
+        except Exception as error:
+            outcomes.append(type(error).__name__)
     assert outcomes[0] == outcomes[1]
+    # What helps: the weights are there, so that the model is compiled anew.
+    fresh = keras.models.load_model(tmp_path / "aware.h5", compile=False)
+    fresh.compile(_aware(base()), loss=model.loss)
+    problems.fit(fresh, epochs=1)
 
 
 @pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 3}, {"use_ema": True}])
