@@ -10,7 +10,7 @@ KERAS_BACKEND ?= tensorflow
 export KERAS_BACKEND
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: setup torch demo test test-fast lint bench clean
+.PHONY: setup torch demo test test-fast upstream lint bench clean
 
 setup: $(VENV)/.installed
 
@@ -39,6 +39,12 @@ test: setup
 # The core alone, on one backend: KERAS_BACKEND=jax make test-fast
 test-fast: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/core
+
+# Keras' own optimizer tests on wrapped optimizers, a minute and a half a backend.
+upstream: setup
+	@for backend in tensorflow jax; do \
+	  KERAS_BACKEND=$$backend KERAS_H0H1_UPSTREAM=1 $(BIN)/python -m pytest -q -rP tests/upstream || exit 1; \
+	done
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """A wrapper that offers what the wrapped optimizer offers."""
 
+import inspect
+
 import keras
 
 # These compute with `self.variables` and `self.add_variable` alone: inherited, they are right.
@@ -56,6 +58,11 @@ class DelegatingOptimizer(keras.optimizers.Optimizer):
         inner = vars(self).get("inner_optimizer")
         if inner is None or name.startswith("_"):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        own = inspect.getattr_static(type(self), name, None)
+        if isinstance(own, property):
+            # Python comes here too where the wrapper's own property raised an AttributeError.
+            # The property counts, not what the inner optimizer has under its name: once more.
+            return own.__get__(self)
         return getattr(inner, name)
 
     def __setattr__(self, name, value):
@@ -69,6 +76,14 @@ class DelegatingOptimizer(keras.optimizers.Optimizer):
             setattr(inner, name, value)
         else:
             super().__setattr__(name, value)
+
+    def __delattr__(self, name):
+        # Whatever `__setattr__` put there, as `unittest.mock.patch.object` does.
+        inner = vars(self).get("inner_optimizer")
+        if name in vars(self) or inner is None or name not in vars(inner):
+            super().__delattr__(name)
+        else:
+            delattr(inner, name)
 
     def _check_option(self, name, value) -> None:
         """Raises where an option of the inner optimizer cannot be set any more."""

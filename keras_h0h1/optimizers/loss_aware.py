@@ -34,6 +34,11 @@ _IN_A_MULTI_OPTIMIZER = (
     "`LossAware(MultiOptimizer(...))`. "
     "Received: optimizer={!r}"
 )
+_NOT_BUILT = (
+    "A MultiOptimizer made from a function knows its optimizers, and `LossAware` their learning "
+    "rates, once it is built: call `optimizer.build(trainable_variables)` first. "
+    "Received: optimizer={!r}"
+)
 
 
 class _Inbox:
@@ -326,9 +331,13 @@ class LossAware(DelegatingOptimizer):
         return super().stateless_apply(optimizer_variables, grads, trainable_variables)
 
     def _only_state(self) -> RateState:
-        if len(self._states) != 1:
+        if not self._states:
+            # Only a MultiOptimizer made from a function may have none.
+            raise AttributeError(_NOT_BUILT.format(self))
+        if len(self._states) > 1:
             raise AttributeError(
-                "A MultiOptimizer has several learning rates; read them from its `optimizers`. "
+                "A MultiOptimizer has several learning rates; read and set them on its "
+                "`optimizers`, and read the effective ones from `rate_states`. "
                 f"Received: {len(self._states)} loss-driven schedules"
             )
         return self._states[0]
@@ -372,6 +381,8 @@ class LossAware(DelegatingOptimizer):
 
     @property
     def observed_loss(self):
+        if not self._states:
+            raise AttributeError(_NOT_BUILT.format(self))
         # Each schedule sees the same losses; under accumulation they may end windows apart.
         return ops.convert_to_tensor(self._states[0].variables["loss"])
 

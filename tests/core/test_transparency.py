@@ -1,6 +1,7 @@
 """What works on a Keras optimizer works on it inside LossAware, or raises."""
 
 import inspect
+from unittest import mock
 
 import keras
 import numpy as np
@@ -183,6 +184,44 @@ def test_the_logger_records_each_rate_of_a_multi_optimizer():
         np.multiply(0.05, logger.history["learning_rate_factor/kernels"]),
         rtol=1e-6,
     )
+
+
+def test_what_was_set_on_the_wrapper_can_be_deleted_there():
+    aware = _wrapped(keras.optimizers.SGD)
+    with mock.patch.object(aware, "update_step", lambda *_: 2.0):
+        assert aware.inner_optimizer.update_step() == 2.0
+    assert "update_step" not in vars(aware.inner_optimizer)
+    aware.momentum = 0.5
+    del aware.momentum
+    assert not hasattr(aware, "momentum") and not hasattr(aware.inner_optimizer, "momentum")
+    with pytest.raises(AttributeError):
+        del aware.momentum
+
+
+RATES = ["learning_rate", "base_learning_rate", "effective_learning_rate", "learning_rate_factor"]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_rates_around_a_multi_optimizer_say_where_they_are(scaled):
+    kernels, biases = (
+        keras.optimizers.SGD(LossAdaptiveLearningRate(rate, C=2.0)) for rate in (0.5, 0.25)
+    )
+    choice = keras.optimizers.MultiOptimizer(lambda v: biases if v.name == "bias" else kernels)
+    optimizer = aware = LossAware(choice)
+    if scaled:
+        optimizer = LossScaleOptimizer(aware)
+    for name in [*RATES, "observed_loss"]:
+        with pytest.raises(AttributeError, match=r"once it is built: call .*Received: optimizer="):
+            getattr(optimizer, name)
+    optimizer.build([keras.Variable([1.0], name=name) for name in ("kernel", "bias")])
+    for name in RATES:
+        with pytest.raises(AttributeError, match=r"`rate_states`\. Received: 2 loss-driven"):
+            float(getattr(optimizer, name))
+        assert not hasattr(optimizer, name)
+    with pytest.raises(AttributeError, match="Received: 2 loss-driven"):
+        optimizer.learning_rate = 0.125
+    assert float(optimizer.observed_loss) == 0.0
+    assert [float(state.base_rate()) for state in aware.rate_states] == [0.5, 0.25]
 
 
 def test_a_negative_loss_is_told_once():
