@@ -246,8 +246,8 @@ class _Bounded(io.RawIOBase):
     def _begin_member(self) -> bool:
         """Starts on the next member, if there is one."""
         self._rest = self._rest or self._read_raw(_INPUT)
-        if self._members and self.suffix == ".gz":
-            # gzip allows padding by zeros after a member, as tapes have it.
+        if self._members and self.suffix in (".gz", ".xz"):
+            # Both allow padding by zeros after a member, as tapes have it.
             self._rest = self._rest.lstrip(b"\0")
             while not self._rest and (more := self._read_raw(_INPUT)):
                 self._rest = more.lstrip(b"\0")
