@@ -147,8 +147,12 @@ def open_file(path: str | os.PathLike, limit: int | None = None) -> io.BufferedR
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of an error's message, or its class where it has none.
+
+    Some libraries put the data into their messages, however long it is: it is shortened.
+    """
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= 300 else f"{line[:297]}..."
 
 
 def _zstandard(path: Path):
