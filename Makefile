@@ -1,5 +1,6 @@
 # make demo   trains a small GPT on real text with three schedules and compares them
 # make test   runs the tests on every backend that is installed
+# make attack feeds damaged inputs to every reader, for many minutes
 # KERAS_BACKEND=jax make demo, ... PYTHON=python3.12 make test
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ KERAS_BACKEND ?= tensorflow
 export KERAS_BACKEND
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: setup torch demo test test-fast upstream lint bench clean
+.PHONY: setup torch demo test test-fast attack upstream lint bench clean
 
 setup: $(VENV)/.installed
 
@@ -45,6 +46,12 @@ upstream: setup
 	@for backend in tensorflow jax; do \
 	  KERAS_BACKEND=$$backend KERAS_H0H1_UPSTREAM=1 $(BIN)/python -m pytest -q -rP tests/upstream || exit 1; \
 	done
+
+# The long form of tests/attack, many minutes: thousands of damaged inputs for every reader, and
+# constants, losses and rates from the edges of float32. Status 1 if one is not handled.
+attack: setup
+	$(BIN)/python -m tests.attack
+	$(BIN)/python -m tests.attack.rates --count 10000
 
 lint: setup
 	$(BIN)/ruff check .

@@ -147,8 +147,12 @@ def open_file(path: str | os.PathLike, limit: int | None = None) -> io.BufferedR
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of an error's message, or its class where it has none.
+
+    Some libraries put the data into their messages, however long it is: it is shortened.
+    """
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= 300 else f"{line[:297]}..."
 
 
 def _zstandard(path: Path):
@@ -246,8 +250,8 @@ class _Bounded(io.RawIOBase):
     def _begin_member(self) -> bool:
         """Starts on the next member, if there is one."""
         self._rest = self._rest or self._read_raw(_INPUT)
-        if self._members and self.suffix == ".gz":
-            # gzip allows padding by zeros after a member, as tapes have it.
+        if self._members and self.suffix in (".gz", ".xz"):
+            # Both allow padding by zeros after a member, as tapes have it.
             self._rest = self._rest.lstrip(b"\0")
             while not self._rest and (more := self._read_raw(_INPUT)):
                 self._rest = more.lstrip(b"\0")

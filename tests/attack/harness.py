@@ -104,6 +104,11 @@ def attack(target: Target, count: int, seed: int = 0, batch: int = 50) -> Counts
     return counts
 
 
+def attempt(target: Target, folder: Path) -> tuple[str, Any]:
+    """What becomes of one input as it lies there: a kind such as `"refused"`, and its message."""
+    return _forked(lambda: _read(target, folder))
+
+
 def damaged_copy(sound: Path, files: list[Path], folder: Path, seed: int, number: int) -> None:
     """Copies the sound input to `folder` with one of its files mutated."""
     shutil.copytree(sound, folder, symlinks=True)

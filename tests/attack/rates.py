@@ -102,17 +102,22 @@ def outcome(combination) -> str:
     return "finite"
 
 
-def attack(count: int, seed: int = 0):
-    """Counts of the outcomes of `count` combinations, and the wrong ones."""
+def attack(count: int, seed: int = 0, every: int | None = None):
+    """Counts of the outcomes of `count` combinations, and the wrong ones.
+
+    With `every`, prints a line after so many.
+    """
     rng = random.Random(seed)
     counts, wrong = collections.Counter(), []
-    for _ in range(count):
+    for number in range(1, count + 1):
         combination = draw(rng)
         result = outcome(combination)
         if result not in ("refused", "finite"):
             wrong.append((combination, result))
             result = "wrong"
         counts[result] += 1
+        if every and number % every == 0:
+            print(f"{number:,} of {count:,} tried, {counts['wrong']} wrong", flush=True)
     return counts, wrong
 
 
@@ -121,7 +126,7 @@ def main():
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    counts, wrong = attack(options.count, options.seed)
+    counts, wrong = attack(options.count, options.seed, every=500)
     for combination, result in wrong[:20]:
         print(f"wrong: {result}\n  {combination}")
     print(

@@ -199,7 +199,7 @@ def _from_archive(form: _Form, path: Path) -> ImageData:
             for member in archive:
                 name = member.name.rsplit("/", 1)[-1]
                 if member.isfile() and name in wanted:
-                    where = f"{member.name} in {path}"
+                    where = f"{name} in {path}"
                     if name in found or member.size > ARCHIVE_LIMIT:
                         raise InputError(
                             f"{where} is there twice or too large. Received: {member.size:,} bytes"

@@ -1,6 +1,9 @@
 """Any folder of images: one subfolder for each class."""
 
+import contextlib
 import hashlib
+import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +22,39 @@ PIXELS = 2**25
 DENSITY = 2**9  # pixels of a large image per byte of its file; photographs have up to 100
 HELD_OUT = ("val", "validation", "test")
 SHARE = 0.1  # held out where the folder has no such part
-MEMORY = 2**30  # bytes of decoded images that are kept; beyond, they are decoded when needed
+# Bytes of decoded images that are kept; beyond, they are decoded when needed. Files that are small
+# for what they become are kept up to the second number, or to the third times their own size.
+MEMORY, SMALL, GROWTH = 2**30, 2**28, 2**5
+
+
+class PixelBudget:
+    """Lets threads decode together while their images have no more than so many pixels in all.
+
+    Small images then use every core, and the largest are decoded one at a time.
+
+    Args:
+        limit: The sum, not less than the pixels of any one image.
+    """
+
+    def __init__(self, limit: int):
+        self.limit, self.used = limit, 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def of(self, pixels: int):
+        """Waits until there is room for `pixels`, and holds them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.used + pixels <= self.limit)
+            self.used += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.used -= pixels
+                self._changed.notify_all()
+
+
+_BUDGET = PixelBudget(PIXELS)
 
 
 class Decoded:
@@ -60,13 +95,8 @@ def decode(path: Path, size: int) -> np.ndarray:
                     f"{path} cannot be decoded as an image: it is too small a file for its "
                     f"pixels. Received: {image.width} x {image.height}"
                 )
-            # Large JPEGs are decoded at the fraction of their size that is still large enough.
-            image.draft("RGB", (2 * size, 2 * size))
-            image.load()
-            # Cameras store portraits as landscapes with a note to turn them.
-            image = ImageOps.exif_transpose(_eight_bits(image)).convert("RGB")
-            image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-            return np.asarray(image, np.uint8)
+            with _BUDGET.of(image.width * image.height):
+                return _square(image, size)
     except InputError:
         raise
     # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
@@ -76,12 +106,35 @@ def decode(path: Path, size: int) -> np.ndarray:
         ) from None
 
 
+def _square(image: Image.Image, size: int) -> np.ndarray:
+    # Large JPEGs are decoded at the fraction of their size that is still large enough.
+    image.draft("RGB", (2 * size, 2 * size))
+    image.load()
+    image = _eight_bits(image)
+    # Cameras store portraits as landscapes with a note to turn them.
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.uint8)
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Sixteen grey bits to eight; `convert` would clip all above 255 to white."""
+    if image.mode == "F":
+        raise InputError(
+            "An image of floating-point numbers has no fixed white; expected 8 or 16 bits a "
+            f"channel. Received: {getattr(image, 'filename', image)}"
+        )
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image
-    levels = np.asarray(image).clip(0, 65535).astype(np.uint32)
-    eight = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+    levels = np.asarray(image)
+    grey = np.empty(levels.shape, np.uint8)
+    rows = max(1, 2**20 // image.width)  # a part at a time: between, each pixel takes 12 bytes
+    for start in range(0, image.height, rows):
+        part = levels[start : start + rows].clip(0, 65535).astype(np.uint32)
+        grey[start : start + rows] = (part + 128) // 257
+    eight = Image.fromarray(grey)
     if exif := image.info.get("exif"):
         eight.info["exif"] = exif
     return eight
@@ -93,8 +146,12 @@ def load(folder: str | None = None, image_size: int = 32) -> ImageData:
     With no `val`, `validation` or `test` a tenth of each class is held out, chosen by the names
     of the files, so that it stays the same from run to run and machine to machine.
 
+    Links to regular files are followed, wherever they lead: a folder of links is a way to choose
+    from a larger one.
+
     Up to 1 GiB of decoded images is decoded at once and kept, so a damaged file shows at the
-    start; more are decoded batch by batch, and a damaged one stops the run when it is met.
+    start; more are decoded batch by batch, and a damaged one stops the run when it is met. So are
+    images that would take more than 256 MiB and 32 times the size of their files.
 
     Args:
         folder: The root.
@@ -123,7 +180,8 @@ def load(folder: str | None = None, image_size: int = 32) -> ImageData:
         how = f"{SHARE:.0%} of each class held out by name"
     if len(classes) < 2 or not training or not validation:
         raise _missing([root], folder)
-    splits = [_split(part, classes, image_size) for part in (training, validation)]
+    kept = _are_kept(training + validation, image_size)
+    splits = [_split(part, classes, image_size, kept) for part in (training, validation)]
     return image_data(*splits, tuple(classes), f"images in {folder} ({how})")
 
 
@@ -164,11 +222,20 @@ def _hold_out(root: Path, files: Files) -> tuple[Files, Files]:
     return training, validation
 
 
-def _split(files: Files, classes: list[str], size: int) -> Split:
+def _are_kept(files: Files, size: int) -> bool:
+    decoded = len(files) * size * size * 3
+    stored = sum(path.stat().st_size for path, _ in files)
+    return decoded <= min(MEMORY, max(SMALL, GROWTH * stored))
+
+
+def _split(files: Files, classes: list[str], size: int, kept: bool) -> Split:
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.array([numbers[name] for _, name in files], np.int64)
     images = Decoded([path for path, _ in files], size)
-    if len(files) * size * size * 3 <= MEMORY:
-        with ThreadPoolExecutor(2) as executor:  # decoding leaves Python's lock
-            images = np.stack(list(executor.map(lambda path: decode(path, size), images.paths)))
+    if kept:
+        paths, images = images.paths, np.empty(images.shape, np.uint8)
+        with ThreadPoolExecutor(os.cpu_count()) as executor:  # decoding leaves Python's lock
+            decoded = executor.map(lambda path: decode(path, size), paths)
+            for index, image in enumerate(decoded):
+                images[index] = image
     return Split(images, labels)

@@ -1,6 +1,7 @@
 """Labelled images, and what the readers check and measure in them."""
 
 import dataclasses
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -106,8 +107,10 @@ def channel_statistics(
     chosen = np.arange(count) * len(images) // count
     levels = np.arange(256)
     counts = np.zeros((images.shape[-1], 256), np.int64)
-    for start in range(0, count, 1024):
-        batch = images[chosen[start : start + 1024]]
+    # Large images are perhaps decoded only here: few at a time.
+    step = max(1, min(1024, 2**22 // math.prod(images.shape[1:])))
+    for start in range(0, count, step):
+        batch = images[chosen[start : start + step]]
         for channel, row in enumerate(counts):
             row += np.bincount(batch[..., channel].ravel(), minlength=256)
     total = counts.sum(axis=1)

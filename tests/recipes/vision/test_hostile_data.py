@@ -1,9 +1,16 @@
 """Small files that would take the machine down, run a program, or be read as what they are not."""
 
+import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
+import threading
+import time
 import tracemalloc
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -112,6 +119,88 @@ def test_a_large_flat_image_is_refused_before_it_is_decoded(tmp_path):
     refused(folder.decode, tmp_path / "x.png", 8)
     Image.new("RGB", (4000, 4000)).save(tmp_path / "x.webp", lossless=True)
     refused(folder.decode, tmp_path / "x.webp", 8)
+
+
+def test_sixteen_bits_of_a_folder_keep_their_mean(tmp_path):
+    """Written without Pillow; clipped to 255 it was white throughout."""
+    levels = np.random.default_rng(0).normal(117 * 257, 3000, (32, 32)).clip(0, 65535)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    content = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", 32, 32, 16, 0, 0, 0, 0)
+    for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        crc = struct.pack(">I", zlib.crc32(name + data))
+        content += struct.pack(">I", len(data)) + name + data + crc
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(3):
+            (tmp_path / label / f"{number}.png").write_bytes(content)
+    images = folder.load(str(tmp_path), 32).training.images
+    np.testing.assert_allclose(images[0, ..., 0], levels / 257, atol=1.0)
+    assert abs(images.mean() - levels.mean() / 257) < 0.6 and abs(images.mean() - 117) < 2
+
+
+def test_floating_point_pixels_are_refused():
+    assert "floating-point" in refused(folder._square, Image.new("F", (8, 8), 0.5), 8)
+
+
+@pytest.mark.parametrize("large", ["RGBA", "I;16", "1"])
+def test_the_largest_images_are_decoded_one_at_a_time(tmp_path, large):
+    """Four images of 2^25 pixels in a few kilobytes each, padded: below 1 GB in all."""
+    image = Image.new(large, (2**13, 2**12))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    padded = buffer.getvalue() + bytes(folder.PIXELS // folder.DENSITY)
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(2):
+            (tmp_path / label / f"{number}.png").write_bytes(padded)
+    del image, buffer
+    code = f"""
+import resource
+from recipes.vision.data import folder
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+folder.load({str(tmp_path)!r}, 32)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(run.stdout) * 1024 < 4.5e8
+
+
+def test_threads_share_a_budget_of_pixels():
+    budget, most, running, lock = folder.PixelBudget(10), [], [], threading.Lock()
+
+    def work(pixels):
+        with budget.of(pixels):
+            with lock:
+                running.append(pixels)
+                most.append(sum(running))
+            time.sleep(0.001)
+            with lock:
+                running.remove(pixels)
+
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(work, [1, 2, 10, 5, 5, 3, 9, 1, 1] * 10))
+    assert max(most) == 10 and budget.used == 0
+    with pytest.raises(RuntimeError), budget.of(10):
+        raise RuntimeError
+    assert budget.used == 0
+
+
+def test_small_files_that_become_much_are_not_kept(tmp_path, monkeypatch):
+    """Images of a few bytes, as large as the option asks for, are not all in memory at once."""
+    monkeypatch.setattr(folder, "SMALL", 2**24)
+    Image.new("L", (1, 1)).save(tmp_path / "x.png")
+    content = (tmp_path / "x.png").read_bytes()
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(12):
+            (tmp_path / label / f"{number}.png").write_bytes(content)
+    tracemalloc.reset_peak()
+    data = folder.load(str(tmp_path), 1024)
+    assert tracemalloc.get_traced_memory()[1] < 6e7  # the images are 7.5e7 bytes
+    assert isinstance(data.training.images, folder.Decoded)
+    assert data.training.images[np.arange(2)].shape == (2, 1024, 1024, 3)
+    assert isinstance(folder.load(str(tmp_path), 32).training.images, np.ndarray)
 
 
 def test_a_fifo_is_no_image(tmp_path):

@@ -1,0 +1,146 @@
+"""Small files that were made to take much: each is refused within a gigabyte and ten seconds."""
+
+import bz2
+import functools
+import gzip
+import io
+import pickle
+import struct
+import tarfile
+import zlib
+
+import keras
+import pytest
+
+from recipes.vision.data import cifar, fashion_mnist
+from recipes.vision.data.idx import read_idx
+from tests.attack.harness import Target, attempt
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="readers do not depend on the backend"
+)
+
+ZEROS = 2**26
+BATCH = "cifar-10-batches-py/data_batch_1"
+
+
+def header(name, size, kind=tarfile.REGTYPE, pax=()) -> bytes:
+    """The header of a member, whatever follows it."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.pax_headers = size, kind, dict(pax)
+    return info.tobuf(tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT)
+
+
+COMPRESS = {"gz": gzip.compress, "bz2": bz2.compress}
+
+
+@functools.cache
+def zeros(packed: str) -> bytes:
+    return COMPRESS[packed](bytes(ZEROS))
+
+
+def bomb(start: bytes, gigabytes: int, packed: str) -> bytes:
+    """`start`, then zeros, in as many members as it takes."""
+    return COMPRESS[packed](start) + zeros(packed) * (gigabytes * 2**30 // ZEROS)
+
+
+def refusal(read, folder) -> str:
+    kind, message = attempt(Target("crafted", lambda _: [], read), folder)
+    assert kind == "refused", message
+    assert "Received: " in message and "\n" not in message
+    # Readers of damaged data catch every error of the libraries, also that of the limit here.
+    assert "MemoryError" not in message and "allocate" not in message
+    assert len(message) < 1500
+    return message
+
+
+def read_cifar(folder):
+    return len(cifar.load_cifar10(str(folder)).training)
+
+
+@pytest.mark.parametrize("packed", ["gz", "bz2"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        header(BATCH, 2**32),
+        header(BATCH, 2**28),
+        header("other", 2**33),
+        header("name", 2**32, tarfile.GNUTYPE_LONGNAME),
+        header("pax", 2**32, tarfile.XHDTYPE),
+        header("pax", 2**32, tarfile.XGLTYPE),
+        b"",
+    ],
+    ids=["batch", "first_of_many", "other", "long_name", "pax", "global_pax", "zeros"],
+)
+def test_a_tar_bomb(tmp_path, packed, start):
+    content = bomb(start, 4, packed)
+    assert len(content) < 10_000_000
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(content)
+    refusal(read_cifar, tmp_path)
+
+
+@pytest.mark.parametrize("size", ["9" * 18, "9" * 400, "-1", "-512", "1e300", "nan", "0x10"])
+def test_a_pax_header_with_an_absurd_size(tmp_path, size):
+    content = header(BATCH, 0, pax={"size": size}) + bytes(10_240)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(gzip.compress(content))
+    refusal(read_cifar, tmp_path)
+
+
+@pytest.mark.parametrize("key", ["GNU.sparse.size", "GNU.sparse.realsize", "GNU.sparse.map"])
+@pytest.mark.parametrize("value", [str(2**40), "0,1099511627776", "x", ",".join(["0,1"] * 20_000)])
+def test_a_sparse_member(tmp_path, key, value):
+    """A few bytes that tell of a terabyte of zeros."""
+    pax = {key: value, "GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    if key == "GNU.sparse.map":
+        pax = {key: value, "GNU.sparse.size": str(2**40)}
+    content = header(BATCH, 512, pax=pax) + b"1\n0\n1\n".ljust(512, b"\0") + bytes(10_240)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(gzip.compress(content))
+    refusal(read_cifar, tmp_path)
+
+
+def test_a_member_with_a_name_of_a_megabyte(tmp_path):
+    content = header("x", 2**40, pax={"path": "x" * 2**20 + "/data_batch_1"}) + bytes(10_240)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(gzip.compress(content))
+    refusal(read_cifar, tmp_path)
+
+
+def test_an_archive_of_links_and_devices(tmp_path):
+    """They are not followed, and are no batches."""
+    (tmp_path / "secret").write_bytes(pickle.dumps({b"data": [], b"labels": []}))
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for number, kind in enumerate([tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE] * 2):
+            info = tarfile.TarInfo(f"data_batch_{number}")
+            info.type, info.linkname = kind, str(tmp_path / "secret")
+            archive.addfile(info)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(buffer.getvalue())
+    assert "lacks data_batch_1" in refusal(read_cifar, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(60_000, 28, 28), (2**32 - 1, 1, 1), (2**17, 32, 32), (2**31, 2**31, 2**31), (1, 0, 0)],
+)
+def test_an_idx_bomb(tmp_path, shape):
+    """What the header promises, or more, follows as zeros."""
+    start = struct.pack(">BBBB3I", 0, 0, 8, 3, *shape)
+    (tmp_path / "images.gz").write_bytes(bomb(start, 4, "gz"))
+    refusal(lambda folder: read_idx(folder / "images.gz", 3).shape, tmp_path)
+
+
+def test_a_folder_of_idx_bombs(tmp_path):
+    for name in fashion_mnist.FILES:
+        dimensions = 3 if "idx3" in name else 1
+        sizes = struct.pack(f">{dimensions}I", *(60_000, 28, 28)[:dimensions])
+        start = bytes([0, 0, 8, dimensions]) + sizes
+        (tmp_path / f"{name.removesuffix('.gz')}.gz").write_bytes(bomb(start, 1, "gz"))
+    refusal(lambda folder: len(fashion_mnist.load(str(folder)).training), tmp_path)
+
+
+def test_a_gzip_stream_of_one_member(tmp_path):
+    """The size at its end is not believed."""
+    block = zlib.compressobj(9, wbits=31)
+    content = block.compress(struct.pack(">BBBB3I", 0, 0, 8, 3, 4, 28, 28))
+    content += b"".join(block.compress(bytes(ZEROS)) for _ in range(4)) + block.flush()
+    (tmp_path / "images.gz").write_bytes(content[:-4] + struct.pack("<I", 4 * 28 * 28 + 16))
+    refusal(lambda folder: read_idx(folder / "images.gz", 3).shape, tmp_path)
