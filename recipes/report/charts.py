@@ -21,6 +21,10 @@ _CHARACTER = 7.0  # Width of a digit at 12 units.
 COLOURS, DASHES = 7, ("", "7 3", "7 3 1.5 3", "2 3")
 # A curve is drawn with at most twice as many points.
 _BUCKETS = 250
+# Points that a cloud has at most; of more, the lowest and highest of each bucket.
+_DOTS = 5000
+# Beyond these, differences and ratios of two numbers are no longer float64's.
+_LARGEST, _SMALLEST = 1e150, 1e-150
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -97,6 +101,13 @@ def wants_log(values: np.ndarray) -> bool:
     """Whether the values are positive and span more than a factor of ten."""
     values = values[np.isfinite(values)]
     return bool(len(values)) and values.min() > 0 and values.max() > 10 * values.min()
+
+
+def _drawable(values: np.ndarray) -> np.ndarray:
+    """Numbers that an axis can hold; NaN, which is left out, for those too large."""
+    values = np.asarray(values, "float64")
+    values = np.where(np.abs(values) < _LARGEST, values, np.nan)
+    return np.where(np.abs(values) < _SMALLEST, 0.0, values)
 
 
 def _axis(values, log, low=None, high=None, padding=0.04) -> _Axis:
@@ -217,6 +228,8 @@ def chart(
         legend: HTML below the title.
     """
     lines = lines or {}
+    series = [dataclasses.replace(s, x=_drawable(s.x), y=_drawable(s.y)) for s in series]
+    lines = {name: value for name, value in lines.items() if abs(value) < _LARGEST}
     series = [s for s in series if (np.isfinite(s.x) & np.isfinite(s.y)).any()]
     if not series:
         return ""
@@ -247,7 +260,11 @@ def chart(
         )
     for one in series:
         parts.append(_draw(one, x_axis, y_axis, (left, right), (bottom, _TOP)))
-    notes = [note for note in (ylabel, y_axis.factor, "log scale" if y_axis.log else "") if note]
+    dots = max((len(s.x) for s in series if s.kind == "dots"), default=0)
+    thinned = f"at most {_DOTS:,} of {dots:,} points drawn" if dots > _DOTS else ""
+    notes = [
+        note for note in (thinned, ylabel, y_axis.factor, "log scale" if y_axis.log else "") if note
+    ]
     note = f" <small>{escape(', '.join(notes))}</small>" if notes else ""
     return (
         f"<figure><figcaption>{escape(title)}{note}</figcaption>{legend}"
@@ -260,6 +277,8 @@ def _draw(one: Series, x_axis: _Axis, y_axis: _Axis, across, up) -> str:
     xs, ys = np.asarray(one.x, "float64"), np.asarray(one.y, "float64")
     if one.kind != "dots":
         xs, ys = thin(xs, ys)
+    elif len(xs) > _DOTS:
+        xs, ys = thin(xs, ys, _DOTS // 3)
     px, py = x_axis.place(xs, *across), y_axis.place(ys, *up)
     group = f' class="{one.group}"' if one.group else ""
     there = np.isfinite(px) & np.isfinite(py)

@@ -40,7 +40,7 @@ def build_page(results: Results, title: str | None = None) -> str:
                 anchor = f"{kind}-{index}"
                 sections.append((anchor, _heading(one), _table_section(one, anchor)))
     menu = "".join(f'<a href="#{a}">{escape(name)}</a>' for a, name, _ in sections)
-    return (
+    page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -51,6 +51,8 @@ def build_page(results: Results, title: str | None = None) -> str:
         + "\n".join(section for *_, section in sections)
         + f"{_environments(results)}</main></body></html>\n"
     )
+    # JSON may hold half of a surrogate pair, which UTF-8 cannot.
+    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def _count(results: Results) -> str:
@@ -100,7 +102,8 @@ def _number(value: Any) -> Any:
 def _said(content: dict[str, Any]) -> list[str]:
     """What a reader needs to know before believing a comparison."""
     lines = []
-    seeds = {run.get("seed") for run in content["runs"] if isinstance(run, dict)}
+    runs = content["runs"] if isinstance(content["runs"], list) else []
+    seeds = {repr(run.get("seed")) for run in runs if isinstance(run, dict)}
     if len(seeds) == 1:
         lines.append("One seed: differences of a few hundredths mean nothing.")
     elif len(seeds) > 1:

@@ -3,15 +3,22 @@
 Everything is told by its content, not by its name, so a folder may hold several kinds at once.
 """
 
+import array
 import csv
 import dataclasses
+import io
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from recipes.common.errors import InputError, MissingInputError
+from recipes.common.reading import first_line, inside, open_file, read_bytes, read_json
+from recipes.common.run_folder import _NOT_THE_EXPERIMENT
 
 Columns = dict[str, np.ndarray]
 
@@ -22,8 +29,11 @@ _LOGGER = {"batch_loss": "loss", "learning_rate_factor": "factor"}
 # A run's weights and event files: large, and nothing to read here.
 _SKIPPED = ("checkpoints", "tensorboard")
 _DEPTH = 4
-# What a run is called, where it goes and how it is stopped does not make it another experiment.
-_NOT_THE_EXPERIMENT = ("seed", "name", "runs", "resume", "stop_after")
+# Bytes that such a file can have; a million updates take 80 MB.
+_CSV_LIMIT, _JSON_LIMIT, _FIGURE_LIMIT = 2**27, 2**24, 2**23
+_HEADER_LIMIT = 2**16
+# Characters of a sample that the page shows.
+_SAMPLE = 50_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Run:
         """Equal for runs that differ in their seed alone."""
         if not self.config:
             return str(self.path)
-        kept = {k: v for k, v in self.config.items() if k not in _NOT_THE_EXPERIMENT}
+        kept = {k: v for k, v in self.config.items() if k not in {"seed", *_NOT_THE_EXPERIMENT}}
         backend = self.environment.get("backend") or str(self.path.parent)
         return json.dumps([kept, backend], sort_keys=True)
 
@@ -122,11 +132,11 @@ def read(folders: Sequence[Path]) -> Results:
     results = Results([Path(folder).resolve() for folder in folders])
     for given, folder in zip(folders, results.folders, strict=True):
         if not folder.is_dir():
-            raise FileNotFoundError(f"There is no such folder. Received: {given}")
+            raise MissingInputError(f"There is no such folder. Received: {given}")
         before = len(results)
         _walk(folder, results, _DEPTH)
         if len(results) == before:
-            raise ValueError(
+            raise InputError(
                 "There is no run in this folder: no config.json, metrics.csv, CSV file of a probe "
                 f"or table of results, nor a folder with one. Received: {given}"
             )
@@ -163,23 +173,42 @@ def _read_run(folder: Path, probes: list[Path], loggers: list[Path]) -> Run:
     config, summary = _json(folder / "config.json"), _json(folder / "summary.json")
     whole = bool(summary)
     metrics, evaluations = folder / "metrics.csv", folder / "evaluations.csv"
-    if not metrics.exists() and loggers:
+    if not os.path.lexists(metrics) and loggers:
         metrics = loggers[0]
     sample = folder / "sample.txt"
     return Run(
         folder,
         config,
         summary,
-        _metrics(metrics, whole) if metrics.exists() else {},
-        _columns(evaluations, ("step",), whole) if evaluations.exists() else {},
+        _metrics(metrics, whole) if os.path.lexists(metrics) else {},
+        _columns(evaluations, ("step",), whole) if os.path.lexists(evaluations) else {},
         {path.stem: _probe(path) for path in probes if path not in (metrics, evaluations)},
-        sample.read_text("utf-8", "replace") if sample.exists() else "",
+        _sample(sample) if os.path.lexists(sample) else "",
     )
 
 
 def _header(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return next(csv.reader([file.readline()]), [])
+    with open_file(inside(path.parent, path.name)) as file:
+        line = file.readline(_HEADER_LIMIT).decode("utf-8", "replace")
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []  # Not one of ours; where its name says that it is, reading it says what is wrong.
+
+
+def _sample(path: Path) -> str:
+    with open_file(inside(path.parent, path.name)) as file:
+        text = file.read(4 * _SAMPLE + 1).decode("utf-8", "replace")
+    if len(text) <= _SAMPLE:
+        return text
+    return f"{text[:_SAMPLE]}\n[The first {_SAMPLE:,} characters; the rest is in {path.name}.]"
+
+
+def _figure(path: Path) -> bytes:
+    content = read_bytes(inside(path.parent, path.name), _FIGURE_LIMIT)
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise InputError(f"The file is not a PNG image. Received: {path}")
+    return content
 
 
 def _metrics(path: Path, whole: bool) -> Columns:
@@ -190,7 +219,7 @@ def _metrics(path: Path, whole: bool) -> Columns:
         columns["learning_rate"] = columns.pop("effective_learning_rate")
     columns = {_LOGGER.get(name, name): values for name, values in columns.items()}
     if "loss" not in columns:
-        raise ValueError(f"The metrics have no column `loss`. Received: {path}")
+        raise InputError(f"The metrics have no column `loss`. Received: {path}")
     return columns
 
 
@@ -207,51 +236,60 @@ def _columns(path: Path, required: Sequence[str], whole: bool) -> Columns:
         whole: Whether the writer has ended. If not, a last line without its newline is one that
             is being written at this moment, and is left out.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-        lines = text.splitlines(keepends=True)
-        if lines and not whole and not lines[-1].endswith(("\n", "\r")):
-            lines.pop()
-        header, *rows = csv.reader(lines) if lines else [[]]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"The file is not a CSV file: {error}. Received: {path}") from None
-    missing = [name for name in required if name not in header]
-    if missing or not rows:
-        what = f"no column `{missing[0]}`" if header and missing else "no rows"
-        raise ValueError(f"The file is empty or corrupt, it has {what}. Received: {path}")
-    for number, row in enumerate(rows, 2):
-        if len(row) != len(header):
-            raise ValueError(
-                f"The file is corrupt: line {number} has {len(row)} values for {len(header)} "
-                f"columns. Received: {path}"
-            )
-    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    result = {}
-    for name, values in columns.items():
-        if name in _TEXT:
-            result[name] = np.array(values)
-            continue
+    numbers: list[Any] = []
+    header: list[str] = []
+    with open_file(inside(path.parent, path.name), _CSV_LIMIT) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
         try:
-            result[name] = np.array([float(value or "nan") for value in values])
-        except ValueError as error:
-            raise ValueError(
-                f"The file is corrupt, column `{name}`: {error}. Received: {path}"
+            reader = csv.reader(_lines(text, whole))
+            header = next(reader, [])
+            numbers = [[] if name in _TEXT else array.array("d") for name in header]
+            for row in reader:
+                _append(numbers, header, row, reader.line_num, path)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(
+                f"The file is not a CSV file: {first_line(error)}. Received: {path}"
             ) from None
+    missing = [name for name in required if name not in header]
+    if missing or not numbers[0]:
+        what = f"no column `{missing[0]}`" if header and missing else "no rows"
+        raise InputError(f"The file is empty or corrupt, it has {what}. Received: {path}")
+    if len(set(header)) != len(header):
+        raise InputError(f"The file is corrupt: two columns share a name. Received: {path}")
+    result = {name: np.array(values) for name, values in zip(header, numbers, strict=True)}
     if not np.isfinite(result["step"]).all():
-        raise ValueError(f"The file is corrupt: a step is not a number. Received: {path}")
+        raise InputError(f"The file is corrupt: a step is not a number. Received: {path}")
+    if (np.abs(result["step"]) > 2**53).any():
+        raise InputError(f"The file is corrupt: a step is too large. Received: {path}")
     return result
 
 
+def _lines(text, whole: bool):
+    for line in text:
+        # Only the last line can lack its newline.
+        if whole or line.endswith(("\n", "\r")):
+            yield line
+
+
+def _append(numbers, header, row, line: int, path: Path) -> None:
+    if len(row) != len(header):
+        raise InputError(
+            f"The file is corrupt: line {line} has {len(row)} values for {len(header)} "
+            f"columns. Received: {path}"
+        )
+    for name, values, value in zip(header, numbers, row, strict=True):
+        try:
+            values.append(value if name in _TEXT else float(value or "nan"))
+        except ValueError as error:
+            raise InputError(
+                f"The file is corrupt, column `{name}`: {error}. Received: {path}"
+            ) from None
+
+
 def _json(path: Path) -> dict[str, Any]:
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
-    try:
-        value = json.loads(path.read_bytes().decode("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"The file is not JSON: {error}. Received: {path}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"The file holds no JSON object. Received: {path}")
-    return value
+    return read_json(inside(path.parent, path.name), _JSON_LIMIT)
 
 
 def _table(path: Path) -> Table | None:
@@ -264,10 +302,10 @@ def _table(path: Path) -> Table | None:
         return None
     sound = isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
     if not sound or any(row.keys() != rows[0].keys() for row in rows):
-        raise ValueError(f"The file holds no table of results. Received: {path}")
+        raise InputError(f"The file holds no table of results. Received: {path}")
     figure = path.with_suffix(".png")
     drawn = kind == "experiment" and figure.exists()
-    return Table(kind, path, rows, content, figure.read_bytes() if drawn else None)
+    return Table(kind, path, rows, content, _figure(figure) if drawn else None)
 
 
 def final(run: Run) -> dict[str, float | None]:

@@ -15,6 +15,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from recipes.common.errors import InputError
 from recipes.common.run_folder import RunFolder
 from recipes.report import charts, markup
 from recipes.report.__main__ import main, report
@@ -424,6 +425,38 @@ def test_no_run_there(tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(argv)
         assert message in capsys.readouterr().err
+
+
+def test_only_regular_files_inside_the_folder_are_read(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("do not show")
+    run = make_run(tmp_path / "linked")
+    (run / "sample.txt").symlink_to(secret)
+    theory = make_theory(tmp_path / "theory")
+    (theory / "separation.png").write_text("do not show")
+    waits = make_run(tmp_path / "waits")
+    (waits / "evaluations.csv").unlink()
+    os.mkfifo(waits / "evaluations.csv")
+    for folder, name in ((run, "sample.txt"), (theory, ".png"), (waits, "evaluations.csv")):
+        with pytest.raises(InputError, match=name):
+            read([folder])
+
+
+@pytest.mark.parametrize("value", ["1e308", "-1e308", "1e-320", "0", "inf"])
+def test_numbers_at_the_edges(value, tmp_path):
+    run = make_run(tmp_path / "run")
+    with (run / "metrics.csv").open("a") as file:
+        file.write(f"21,11,{value},{value},{value},{value}\r\n")
+    check(build_page(read([run])))
+
+
+def test_odd_json(tmp_path):
+    table = {"rows": [{"a": "\ud800"}], "runs": 3}
+    write(tmp_path / "table", "comparison.json", table)
+    assert "?" in check(build_page(read([tmp_path / "table"])))
+    write(tmp_path / "table", "comparison.json", '{"a":' * 5000)
+    with pytest.raises(InputError, match=r"comparison\.json"):
+        read([tmp_path / "table"])
 
 
 # In the browser.
