@@ -10,6 +10,9 @@ from recipes.report.charts import Series, chart, swatch, wants_log
 from recipes.report.markup import details, legend, table
 from recipes.report.reading import Columns, Study
 
+# The bootstrap of a fit holds a thousand resamples of all points at once.
+MOST_FITTED = 2000
+
 _MODES = {
     "gradient_difference": "gradient difference on one batch",
     "hessian": "spectral norm of the Hessian",
@@ -33,8 +36,9 @@ def study_section(study: Study, anchor: str, name: str) -> str:
 
 
 def _fit(columns: Columns) -> SmoothnessFit | str:
-    """The fit, or why there is none."""
-    there = np.isfinite(columns["loss"]) & np.isfinite(columns["curvature"])
+    """The fit, or why there is none; to evenly spaced points where there are very many."""
+    there = np.flatnonzero(np.isfinite(columns["loss"]) & np.isfinite(columns["curvature"]))
+    there = there[:: -(-len(there) // MOST_FITTED) or 1]
     try:
         return fit_smoothness(columns["loss"][there], columns["curvature"][there])
     except (NotIdentified, ValueError) as refusal:
@@ -56,6 +60,9 @@ def fit_rows(cases: Sequence[tuple[str, Columns]]) -> list[dict]:
             note = f"curvature rises again below loss {fit.valid_range[0]:.3g}"
         elif not fit.H1 > 0:
             note = "the curvature does not fall with the loss"
+        if len(columns["step"]) > MOST_FITTED:
+            fitted = f"fitted to at most {MOST_FITTED:,} points, evenly spaced"
+            note = f"{note}; {fitted}" if note else fitted
         rows.append(
             {
                 **row,

@@ -442,6 +442,17 @@ def test_only_regular_files_inside_the_folder_are_read(tmp_path):
             read([folder])
 
 
+def test_what_is_large_is_thinned_and_the_page_says_so(tmp_path):
+    run = make_run(tmp_path / "run")
+    write(run, "sample.txt", "word " * 100_000)
+    rows = "".join(f"{i},{1 + i / 1e4},{2 + i % 7}\n" for i in range(100_000))
+    write(run, "probe.csv", "step,loss,curvature\n" + rows)
+    page = build_page(read([run]))
+    text = check(page)
+    assert len(page) < 3_000_000
+    assert "The first 50,000 characters" in text and "of 100,000 points drawn" in text
+
+
 @pytest.mark.parametrize("value", ["1e308", "-1e308", "1e-320", "0", "inf"])
 def test_numbers_at_the_edges(value, tmp_path):
     run = make_run(tmp_path / "run")
