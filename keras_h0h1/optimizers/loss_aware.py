@@ -437,7 +437,8 @@ class LossAware(DelegatingOptimizer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = {key: config[key] for key in ("name", "optimizer") if key in config}
-        config["optimizer"] = keras.optimizers.deserialize(
+        # `keras.optimizers.deserialize` does not know Lamb.
+        config["optimizer"] = keras.saving.deserialize_keras_object(
             config["optimizer"], custom_objects=custom_objects
         )
         return cls(**config)

@@ -46,6 +46,19 @@ def test_same_weights_as_the_bare_optimizer(name):
     assert problems.largest_difference(bare, wrapped) == 0.0
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_configuration(name):
+    optimizer = LossAware(getattr(keras.optimizers, name)(_never_bites(0.25)))
+    copies = [
+        LossAware.from_config(optimizer.get_config()),
+        keras.optimizers.deserialize(keras.optimizers.serialize(optimizer)),
+    ]
+    for copy in copies:
+        assert type(copy.inner_optimizer) is type(optimizer.inner_optimizer)
+        assert copy.get_config() == optimizer.get_config()
+        assert copy.get_config()["learning_rate"] == 0.25
+
+
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_same_weights_with_every_option(options):
     bare = problems.fit(problems.mlp(keras.optimizers.AdamW(0.01, **options)))

@@ -7,7 +7,6 @@ _COUNT = "counts the variables, to which the wrapper adds the state of the sched
 _CALLABLE = "a function as learning rate, which no loss-driven schedule takes as base"
 
 EXPECTED = {
-    "LambTest.test_config": "Keras does not find the replaced Lamb when it reads a configuration",
     "MultiOptimizerTest.test_custom_callable_function": "LossAware in a MultiOptimizer is refused",
     "MultiOptimizerTest.test_default_fallback": _PRIVATE,
     "MultiOptimizerTest.test_learning_rate_scheduler_with_multi_optimizer": _SETTABLE,
