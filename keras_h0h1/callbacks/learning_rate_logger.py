@@ -54,6 +54,7 @@ class LearningRateLogger(keras.callbacks.Callback):
     Raises:
         ImportError: If `tensorboard_dir` is given and `tensorboard` is not installed.
         TypeError, ValueError: If `every` is not a positive integer.
+        ValueError: In training, if the file to append to has other columns.
 
     Example:
 
@@ -87,6 +88,7 @@ class LearningRateLogger(keras.callbacks.Callback):
         self._batch = 0
         self._warned = False
         self._needs_header = False
+        self._header: list[str] = []
         self._last: dict[str, float] = {}
         self._file = None
         self._csv = None
@@ -105,6 +107,11 @@ class LearningRateLogger(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self.csv_path is not None:
             continues = self.append and os.path.exists(self.csv_path)
+            if continues:
+                with open(self.csv_path, newline="", encoding="utf-8") as file:
+                    self._header = next(csv.reader(file), [])
+                # An empty file, as a run leaves it that was killed in its first batch.
+                continues = bool(self._header)
             mode = "a" if continues else "w"
             self._file = open(self.csv_path, mode, newline="", encoding="utf-8")
             self._csv = csv.writer(self._file)
@@ -128,7 +135,14 @@ class LearningRateLogger(keras.callbacks.Callback):
         if self._csv is not None:
             if self._needs_header:
                 self._csv.writerow(row)
+                self._header = list(row)
                 self._needs_header = False
+            if self._header != list(row):
+                raise ValueError(
+                    "The file to append to has other columns, as those of another optimizer or of "
+                    f"an earlier version; choose another `csv_path`. Expected {list(row)}. "
+                    f"Received: csv_path={str(self.csv_path)!r} with {self._header}"
+                )
             self._csv.writerow(row.values())
         if self._writer is not None:
             for field, value in row.items():

@@ -171,6 +171,19 @@ def test_logger_appends_after_a_restart(tmp_path):
     assert [int(row["step"]) for row in rows] == list(range(1, 9))
 
 
+def test_logger_refuses_to_append_to_other_columns(tmp_path):
+    """Rows of other columns would be read under the wrong names."""
+    path = tmp_path / "rates.csv"
+    path.write_text("step,batch_loss,learning_rate,learning_rate_factor,base_learning_rate\n")
+    model = problems.mlp(keras.optimizers.SGD(0.1))
+    logger = LearningRateLogger(csv_path=path, append=True)
+    with pytest.raises(ValueError, match=r"other columns.* Received: csv_path="):
+        problems.fit(model, epochs=1, callbacks=[logger])
+    path.write_text("")
+    problems.fit(problems.mlp(keras.optimizers.SGD(0.1)), epochs=1, callbacks=[logger])
+    assert path.read_text().startswith("step,batch_loss,learning_rate,")
+
+
 def test_logger_records_a_plain_optimizer_too():
     cosine = keras.optimizers.schedules.CosineDecay(0.05, 8)
     for rate, expected in [(0.05, [0.05] * 4), (cosine, [float(cosine(k)) for k in range(4)])]:
