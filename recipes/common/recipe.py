@@ -16,6 +16,7 @@ from recipes.common.distribute import Layout, distribute, wait_for_hosts
 from recipes.common.options import build, parse
 from recipes.common.run_folder import RunFolder
 from recipes.common.settings import check_given
+from recipes.common.signals import noted_interrupts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Recipe:
             else:
                 config = build(self.config, given)
             try:
-                summary, folder = self.run(config, console)
+                with noted_interrupts():
+                    summary, folder = self.run(config, console)
             except KeyboardInterrupt:
                 # Once training runs, `run_training` stops with a checkpoint instead.
                 console.print("Stopped before training began.")

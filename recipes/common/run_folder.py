@@ -259,15 +259,30 @@ class RunFolder:
                 f"or doubled. Put an intact copy in its place, or start a new run. Received: {path}"
             )
 
-    def truncate(self, step: int) -> None:
+    def _check_evaluations(self, step: int, every: int) -> None:
+        """Makes sure that `evaluations.csv` has each evaluation before `step` once, in order."""
+        path = self.path / "evaluations.csv"
+        steps = [row["step"] for row in self.read(path.name) if row["step"] <= step]
+        # That at `step` itself is made up for where a signal came in between.
+        missing = set(range(0, step, every)).difference(steps)
+        if missing or steps != sorted(set(steps)):
+            raise InputError(
+                f"The table should have the evaluations of every {every} updates before update "
+                f"{step}, each once and in order. Put an intact copy in its place, or start a new "
+                f"run. Received: {path}"
+            )
+
+    def truncate(self, step: int, eval_every: int | None = None) -> None:
         """Drops the rows after `step`, those of work that a resumed run does again.
 
-        What a killed process left half-written goes too: a last line without its end, a file that
+        With `eval_every` the table of evaluations has to be complete. What a killed process left half-written goes too: a last line without its end, a file that
         was to be renamed.
         """
         discard_partials(self.path)
         discard_partials(self.checkpoints.path)
         self._check_updates(step)
+        if eval_every is not None:
+            self._check_evaluations(step, eval_every)
         for name in ("metrics.csv", "evaluations.csv"):
             path = self.path / name
             if not path.exists():

@@ -24,6 +24,36 @@ class Stopped(SystemExit):
         self.received = received
 
 
+# What came before `StopSignals` and was perhaps swallowed.
+_noted: list[signal.Signals] = []
+
+
+@contextlib.contextmanager
+def noted_interrupts():
+    """Ctrl-C raises `KeyboardInterrupt` in this block, as usual, and is noted as well.
+
+    In a callback of a compiler Python prints the exception and goes on. `StopSignals` then finds
+    the note when it begins.
+    """
+    _noted.clear()
+    usual = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or usual is not signal.default_int_handler:
+        yield
+        return
+
+    def note(number, frame):
+        _noted.append(signal.Signals(number))
+        usual(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        _noted.clear()
+
+
 class StopSignals:
     """Notes SIGTERM, SIGHUP and SIGINT instead of dying of them, within a `with` block.
 
@@ -54,6 +84,8 @@ class StopSignals:
                 if previous not in (signal.SIG_IGN, None):
                     self._previous[number] = previous
                     signal.signal(number, self._note)
+        if _noted:
+            self.received = _noted.pop()
         return self
 
     def agreed(self) -> bool:

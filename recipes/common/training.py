@@ -158,7 +158,7 @@ def _take_up(folder: RunFolder, config: Training, console: Console) -> int:
             soft_wrap=True,
             markup=False,
         )
-    folder.truncate(step or 0)
+    folder.truncate(step or 0, config.eval_every)
     return step or 0
 
 

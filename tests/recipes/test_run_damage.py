@@ -39,6 +39,24 @@ def test_rows_doubled_or_missing_are_said(folder, table):
         folder.truncate(3)
 
 
+@pytest.mark.parametrize("steps", [(), (0,), (2, 4), (0, 2, 2, 4), (0, 4, 2), (0, 3, 4)])
+def test_evaluations_doubled_missing_or_unordered_are_said(folder, steps):
+    folder.path.mkdir()
+    rows = "".join(f"{n},2\n" for n in range(1, 5))
+    (folder.path / "metrics.csv").write_text("step,loss\n" + rows)
+    table = folder.path / "evaluations.csv"
+    # The last is made up for by the resumed run; those after it are done again.
+    for good in ((0, 2), (0, 2, 3, 4), (0, 2, 4, 6)):
+        table.write_text("step,loss\n" + "".join(f"{n},1\n" for n in good))
+        folder.truncate(4, eval_every=2)
+    table.write_text("step,loss\n" + "".join(f"{n},1\n" for n in steps))
+    with pytest.raises(InputError, match=r"evaluations of every 2 updates.* Received: "):
+        folder.truncate(4, eval_every=2)
+    table.unlink()
+    with pytest.raises(InputError, match="evaluations of every 2"):
+        folder.truncate(4, eval_every=2)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"schedule": "cosine"}, {"steps": "7"}, {"peak_lr": True}, {"unknown": 1}, {"seed": [1]}],

@@ -1,5 +1,6 @@
 """Signals and divergence: the run ends early, and says how to go on."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from recipes.common import training
 from recipes.common.checkpoints import load_checkpoint
 from recipes.common.run_folder import RunFolder
-from recipes.common.signals import StopSignals
+from recipes.common.signals import StopSignals, noted_interrupts
 from recipes.common.stopping import non_finite_weight
 from tests.recipes import tiny
 
@@ -146,6 +147,18 @@ def test_a_second_signal_ends_the_process_at_once():
         assert "SIGINT: stopping after this update" in errors
     finally:
         process.kill()
+
+
+def test_an_interrupt_that_a_compiler_swallows_stops_the_run():
+    with noted_interrupts():
+        # As Python does with an exception in a callback of C.
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with StopSignals() as stop:
+            assert stop.agreed() and stop.received == signal.SIGINT
+    with StopSignals() as stop:
+        assert not stop.received
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_handlers_are_for_the_main_thread_and_ignored_signals_stay_ignored():
