@@ -208,6 +208,11 @@ class RunFolder:
         """
         path = self.path / "data.json"
         if not path.exists():
+            if self.checkpoints.steps():
+                raise InputError(
+                    "The file that names the run's data is missing, so it cannot be told whether "
+                    f"the data is the same. Received: {path}"
+                )
             write_json(path, {"source": source, "fingerprint": fingerprint})
             return
         known = read_json(path)
@@ -275,8 +280,8 @@ class RunFolder:
     def truncate(self, step: int, eval_every: int | None = None) -> None:
         """Drops the rows after `step`, those of work that a resumed run does again.
 
-        With `eval_every` the table of evaluations has to be complete. What a killed process left half-written goes too: a last line without its end, a file that
-        was to be renamed.
+        With `eval_every` the table of evaluations has to be complete. What a killed process left
+        half-written goes too: a last line without its end, a file that was to be renamed.
         """
         discard_partials(self.path)
         discard_partials(self.checkpoints.path)

@@ -134,6 +134,8 @@ def evaluation_batch(examples: int, batch_size: int) -> int:
 def _take_up(folder: RunFolder, config: Training, console: Console) -> int:
     """The updates made so far, with the folder as it was after them; says what it goes on from."""
     step, problems = folder.checkpoints.newest_valid()
+    # First, because it refuses damaged tables, and then nothing should have been renamed.
+    folder.truncate(step or 0, config.eval_every)
     for path, problem in problems.items():
         aside = folder.checkpoints.set_aside(path)
         console.print(
@@ -158,7 +160,6 @@ def _take_up(folder: RunFolder, config: Training, console: Console) -> int:
             soft_wrap=True,
             markup=False,
         )
-    folder.truncate(step or 0, config.eval_every)
     return step or 0
 
 

@@ -70,6 +70,17 @@ def test_a_damaged_configuration(folder, change):
         folder.read_config(TinyConfig, {})
 
 
+def test_the_file_that_names_the_data_is_missed(folder):
+    folder.path.mkdir()
+    folder.check_data("text", "0123")
+    folder.check_data("text", "0123")
+    (folder.path / "data.json").unlink()
+    folder.checkpoints.path.mkdir()
+    folder.checkpoints.path_of(2).touch()
+    with pytest.raises(InputError, match="names the run's data is missing"):
+        folder.check_data("text", "0123")
+
+
 def test_stray_names_are_no_checkpoints(tmp_path):
     names = ["step-5.npz", "step-abc.npz", "step-0000006 (copy).npz"]
     for name in names:
