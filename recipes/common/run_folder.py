@@ -28,6 +28,12 @@ _LOCK = "run.lock"
 _ANEW = {"keep", "checkpoint_every", "distribute", "model_shards"}
 _NOT_THE_EXPERIMENT = {"resume", "stop_after", "runs", "name", *_ANEW}
 
+# What a resumed run needs of its tables; the recipe's metrics follow.
+_COLUMNS = {
+    "metrics.csv": ("step", "seconds", "loss", "learning_rate", "factor", "base_learning_rate"),
+    "evaluations.csv": ("step", "seconds", "loss", "validation_loss"),
+}
+
 
 @dataclasses.dataclass
 class RunFolder:
@@ -229,6 +235,14 @@ class RunFolder:
             return
         path = self.path / name
         new = not path.exists()
+        if not new:
+            with path.open("rb") as file:
+                header = file.readline(2**16).decode("utf-8", "replace").rstrip("\r\n")
+            if header != ",".join(rows[0]):
+                raise InputError(
+                    f"The table should have the columns {','.join(rows[0])}. Put an intact copy in "
+                    f"its place, or start a new run. Received: {header} in {path}"
+                )
         with writing(path), path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             if new:
@@ -245,7 +259,17 @@ class RunFolder:
             return []
         try:
             text = read_bytes(path, 2**30).decode("utf-8")
-            rows = list(csv.DictReader(text.splitlines(), strict=True, restkey="more"))
+            # By line feeds alone, as `truncate` counts rows.
+            lines = text.removesuffix("\n").replace("\r\n", "\n").split("\n")
+            rows = list(csv.DictReader(lines, strict=True, restkey="more"))
+            if any(None in row.values() or "more" in row for row in rows):
+                raise ValueError("a row has more or fewer values than there are columns")
+            missing = [c for c in _COLUMNS.get(name, ()) if rows and c not in rows[0]]
+            if missing:
+                raise InputError(
+                    f"The table should have a column `{missing[0]}`. Put an intact copy in its "
+                    f"place, or start a new run. Received: {path}"
+                )
             return [{k: float(v) if v else float("nan") for k, v in row.items()} for row in rows]
         except (UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
             if isinstance(error, InputError):

@@ -45,11 +45,12 @@ def test_evaluations_doubled_missing_or_unordered_are_said(folder, steps):
     rows = "".join(f"{n},2\n" for n in range(1, 5))
     (folder.path / "metrics.csv").write_text("step,loss\n" + rows)
     table = folder.path / "evaluations.csv"
+    header = "step,seconds,loss,validation_loss\n"
     # The last is made up for by the resumed run; those after it are done again.
     for good in ((0, 2), (0, 2, 3, 4), (0, 2, 4, 6)):
-        table.write_text("step,loss\n" + "".join(f"{n},1\n" for n in good))
+        table.write_text(header + "".join(f"{n},1,1,1\n" for n in good))
         folder.truncate(4, eval_every=2)
-    table.write_text("step,loss\n" + "".join(f"{n},1\n" for n in steps))
+    table.write_text(header + "".join(f"{n},1,1,1\n" for n in steps))
     with pytest.raises(InputError, match=r"evaluations of every 2 updates.* Received: "):
         folder.truncate(4, eval_every=2)
     table.unlink()
