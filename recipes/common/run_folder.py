@@ -261,9 +261,12 @@ class RunFolder:
             text = read_bytes(path, 2**30).decode("utf-8")
             # By line feeds alone, as `truncate` counts rows.
             lines = text.removesuffix("\n").replace("\r\n", "\n").split("\n")
-            rows = list(csv.DictReader(lines, strict=True, restkey="more"))
+            rows = list(csv.DictReader(lines, quoting=csv.QUOTE_NONE, restkey="more"))
             if any(None in row.values() or "more" in row for row in rows):
                 raise ValueError("a row has more or fewer values than there are columns")
+            names = next(csv.reader(lines[:1]), [])
+            if names and (names[0] != "step" or len(set(names)) < len(names)):
+                raise ValueError(f"its columns are {','.join(names)}")
             missing = [c for c in _COLUMNS.get(name, ()) if rows and c not in rows[0]]
             if missing:
                 raise InputError(
