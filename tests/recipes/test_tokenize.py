@@ -779,10 +779,10 @@ def test_nothing_of_others_is_deleted(tmp_path, tokenizer_file, jsonl, capsys):
     arguments = options(jsonl, tmp_path / "ours", tokenizer_file)
     tokenize.main(arguments)
     (tmp_path / "ours" / ".partial-thesis.docx").write_text("precious")
-    (tmp_path / "ours" / ".partial-abcd1234.u16").write_text("half a shard")
+    (tmp_path / "ours" / ".partial-h0h1-12-abcd1234.u16").write_text("half a shard")
     tokenize.main(arguments)
     assert (tmp_path / "ours" / ".partial-thesis.docx").read_text() == "precious"
-    assert not (tmp_path / "ours" / ".partial-abcd1234.u16").exists()
+    assert not (tmp_path / "ours" / ".partial-h0h1-12-abcd1234.u16").exists()
 
 
 @pytest.mark.parametrize("name", ["data.txt", "data.jsonl", "data.jsonl.zst", "data.parquet"])
