@@ -26,7 +26,7 @@ _LOCK = "run.lock"
 
 # What a resumed run may be given anew; all else comes from its config.json.
 _ANEW = {"keep", "checkpoint_every", "distribute", "model_shards"}
-_NOT_THE_EXPERIMENT = {"resume", "stop_after", "runs", "name", *_ANEW}
+NOT_THE_EXPERIMENT = {"resume", "stop_after", "runs", "name", *_ANEW}
 
 # What a resumed run needs of its tables; the recipe's metrics follow.
 _COLUMNS = {
@@ -181,7 +181,7 @@ class RunFolder:
                 f"The run's configuration is damaged ({error}). Received: {self.config_path}"
             ) from None
         for name, value in given.items():
-            if name not in _NOT_THE_EXPERIMENT and getattr(stored, name) != value:
+            if name not in NOT_THE_EXPERIMENT and getattr(stored, name) != value:
                 raise ValueError(
                     "A resumed run keeps its configuration; leave the option out, or start a new "
                     f"run. Received: {name}={value!r}, the run has {getattr(stored, name)!r}"
@@ -259,8 +259,8 @@ class RunFolder:
             return []
         try:
             text = read_bytes(path, 2**30).decode("utf-8")
-            # By line feeds alone, as `truncate` counts rows.
-            lines = text.removesuffix("\n").replace("\r\n", "\n").split("\n")
+            # As `truncate` counts rows: by line feeds alone, and none that was cut short.
+            lines = text.rpartition("\n")[0].replace("\r\n", "\n").split("\n")
             rows = list(csv.DictReader(lines, quoting=csv.QUOTE_NONE, restkey="more"))
             if any(None in row.values() or "more" in row for row in rows):
                 raise ValueError("a row has more or fewer values than there are columns")
@@ -357,5 +357,5 @@ def _fits(value: Any, hint: Any) -> bool:
 def configuration(config: Any) -> dict[str, Any]:
     """The part of a run's configuration that a resumed run has to share, as JSON has it."""
     fields = dataclasses.asdict(config)
-    kept = {k: v for k, v in fields.items() if k not in _NOT_THE_EXPERIMENT}
+    kept = {k: v for k, v in fields.items() if k not in NOT_THE_EXPERIMENT}
     return json.loads(json.dumps(kept))

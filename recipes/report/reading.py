@@ -18,7 +18,7 @@ import numpy as np
 
 from recipes.common.errors import InputError, MissingInputError
 from recipes.common.reading import first_line, inside, open_file, read_bytes, read_json
-from recipes.common.run_folder import _NOT_THE_EXPERIMENT
+from recipes.common.run_folder import NOT_THE_EXPERIMENT
 
 Columns = dict[str, np.ndarray]
 
@@ -67,7 +67,7 @@ class Run:
         """Equal for runs that differ in their seed alone."""
         if not self.config:
             return str(self.path)
-        kept = {k: v for k, v in self.config.items() if k not in {"seed", *_NOT_THE_EXPERIMENT}}
+        kept = {k: v for k, v in self.config.items() if k not in {"seed", *NOT_THE_EXPERIMENT}}
         backend = self.environment.get("backend") or str(self.path.parent)
         return json.dumps([kept, backend], sort_keys=True)
 
