@@ -18,7 +18,6 @@ from recipes.common import distribute
 from recipes.common.checkpoints import load_checkpoint
 from recipes.common.files import atomic
 from recipes.common.fingerprint import update as update_fingerprint
-from recipes.common.optimizers import jit_compile
 from recipes.common.options import option
 from recipes.common.recipe import Recipe
 from recipes.common.run_folder import RunFolder
@@ -33,9 +32,8 @@ from recipes.text.models import SIZES, parameter_count
 from recipes.text.scale import (
     Scale,
     build_training_model,
-    choose_attention,
+    choose_configured_attention,
     exported,
-    head_dim,
     language_model_of,
     prepare,
 )
@@ -165,13 +163,7 @@ def train(config: GPTConfig, folder: RunFolder, console: Console) -> dict:
     size = SIZES[config.size]
     checkpoint = folder.latest_checkpoint()
     if checkpoint:
-        choose_attention(
-            config.attention,
-            config.arch,
-            config.context,
-            head_dim(config.size),
-            jit_compile(config.jit),
-        )
+        choose_configured_attention(config)
         model = prepare(load_checkpoint(checkpoint[0]), config)
     else:
         model = build_training_model(config)

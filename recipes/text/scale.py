@@ -145,8 +145,8 @@ class _Rematerialised:
         return keras.remat(lambda x: self.call(x, **kwargs))(decoder_sequence)
 
 
-def build_model(config) -> keras.Model:
-    """The model that `--loss-block`, `--attention` and `--remat` ask for, not yet compiled."""
+def choose_configured_attention(config) -> None:
+    """`choose_attention` for a resolved configuration; before its model is made or loaded."""
     choose_attention(
         config.attention,
         config.arch,
@@ -154,6 +154,11 @@ def build_model(config) -> keras.Model:
         head_dim(config.size),
         jit_compile(config.jit),
     )
+
+
+def build_model(config) -> keras.Model:
+    """The model that `--loss-block`, `--attention` and `--remat` ask for, not yet compiled."""
+    choose_configured_attention(config)
     model = build_language_model(
         config.arch, SIZES[config.size], config.vocabulary, config.context, config.dropout
     )
