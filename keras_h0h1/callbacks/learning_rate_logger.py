@@ -2,9 +2,9 @@
 
 import csv
 import os
-import warnings
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_h0h1 import _keras
@@ -86,7 +86,6 @@ class LearningRateLogger(keras.callbacks.Callback):
         self.append = append
         self.history: dict[str, list] = {field: [] for field in FIELDS}
         self._batch = 0
-        self._warned = False
         self._needs_header = False
         self._header: list[str] = []
         self._last: dict[str, float] = {}
@@ -155,21 +154,9 @@ class LearningRateLogger(keras.callbacks.Callback):
         }
         if logs is not None:
             logs.update(self._last)
-        self._warn_below_infimum(model, row["batch_loss"])
-
-    def _warn_below_infimum(self, model, loss):
-        if self._warned:
-            return
         for state in _loss_driven_states(model.optimizer):
-            f_star = getattr(state.schedule, "f_star", None)
-            if f_star is not None and loss < f_star:
-                self._warned = True
-                warnings.warn(
-                    "The loss of a batch is below `f_star`, so the learning rate is not reduced, "
-                    "whatever the loss. Set `f_star` to a lower bound of the loss. "
-                    f"Received: batch loss {loss!r}, f_star={f_star!r}",
-                    stacklevel=2,
-                )
+            if np.isfinite(row["batch_loss"]):
+                state.warn_once({"lowest_loss": row["batch_loss"]})
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:

@@ -4,7 +4,7 @@ import keras
 
 from keras_h0h1 import _keras
 from keras_h0h1.optimizers import LossAware, LossScaleOptimizer
-from keras_h0h1.schedules import LossAdaptiveLearningRate
+from keras_h0h1.schedules import AutoC, LossAdaptiveLearningRate
 from keras_h0h1.schedules.base import LossDrivenSchedule
 
 
@@ -24,8 +24,10 @@ class LossAdaptiveWarmup(keras.callbacks.Callback):
     each and wrap it in `LossAware`.
 
     Args:
-        C: Float > 0, in units of the loss: the gap below which the factor is 1.
-        f_star, rho, smoothing, latch, min_factor: As in `LossAdaptiveLearningRate`.
+        C: As in `LossAdaptiveLearningRate`: `"auto"`, the default, or a float > 0 in units of the
+            loss, the gap below which the factor is 1.
+        f_star, rho, smoothing, latch, min_factor, spike_threshold: As in
+            `LossAdaptiveLearningRate`.
 
     Raises:
         TypeError, ValueError: As `LossAdaptiveLearningRate` does for the numbers.
@@ -51,17 +53,18 @@ class LossAdaptiveWarmup(keras.callbacks.Callback):
 
     def __init__(
         self,
-        C: float,
-        f_star: float = 0.0,
-        rho: float = 1.0,
+        C: float | str | AutoC = "auto",
+        f_star: float | str | None = None,
+        rho: float | None = None,
         smoothing: float | None = None,
         latch: bool = False,
         min_factor: float = 0.0,
+        spike_threshold: float | None = None,
     ):
         super().__init__()
         # The base comes with the model; constructing a schedule now checks the numbers now.
         self._settings = LossAdaptiveLearningRate(
-            1.0, C, f_star, rho, smoothing, latch, min_factor
+            1.0, C, f_star, rho, smoothing, latch, min_factor, spike_threshold
         ).get_config()
         del self._settings["base"]
 
@@ -121,7 +124,8 @@ class LossAdaptiveWarmup(keras.callbacks.Callback):
                     f"`LearningRateSchedule`. Received: learning_rate={base!r}"
                 )
             base = float(keras.ops.convert_to_numpy(base))
-        _keras.set_schedule(optimizer, LossAdaptiveLearningRate(base, **self._settings))
+        schedule = LossAdaptiveLearningRate.from_config({"base": base, **self._settings})
+        _keras.set_schedule(optimizer, schedule)
         aware = LossAware(optimizer)
         if outer is None:
             _keras.replace_optimizer(model, aware)

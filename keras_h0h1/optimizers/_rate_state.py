@@ -1,9 +1,12 @@
 """The variables of one loss-driven schedule, and how one step moves them."""
 
+import warnings
+
 import numpy as np
 from keras import initializers, ops
 
 from keras_h0h1 import _keras
+from keras_h0h1._validation import check_number, check_representable
 from keras_h0h1.schedules import LossDrivenSchedule
 
 
@@ -23,10 +26,10 @@ class RateState:
     def __init__(self, leaf, schedule: LossDrivenSchedule, add_variable):
         self.leaf = leaf
         self.schedule = schedule
+        self._warned = False
         self.num_micro_batches = leaf.gradient_accumulation_steps or 1
         schedule.check_constants(_keras.state_dtype())
-        # A rate of 0 moves nothing: the step until the first usable rate.
-        values = {"loss": 0.0, "last_rate": 0.0, **schedule.initial_state()}
+        values = schedule.first_state()
         if self.num_micro_batches > 1:
             values |= {"loss_sum": 0.0, "loss_count": 0.0}
         self.variables = {
@@ -56,6 +59,44 @@ class RateState:
     def factor(self):
         """The loss-driven factor of the last step."""
         return self.schedule.factor(self.schedule.current_state())
+
+    @property
+    def C(self):
+        """The variable that holds the constant of the practical rule."""
+        if "C" not in self.variables:
+            raise AttributeError(
+                "Only `LossAdaptiveLearningRate` has a constant `C`. "
+                f"Received: schedule={self.schedule!r}"
+            )
+        return self.variables["C"]
+
+    @C.setter
+    def C(self, value) -> None:
+        variable = self.C
+        value = value if isinstance(value, float) else ops.convert_to_numpy(value)
+        value = check_number("C", value, low=0.0, strict=True)
+        variable.assign(check_representable("C", value, _keras.state_dtype()))
+        if "tuned" in self.variables:
+            # The number counts from here on, not what the first losses say.
+            self.variables["tuned"].assign(0.0)
+
+    def warn_once(self, state=None) -> None:
+        """Warns of what the schedule has to say about the losses it saw, once.
+
+        Args:
+            state: The state to look at. Defaults to the present one.
+        """
+        if self._warned:
+            return
+        try:
+            messages = self.schedule.warnings(self.variables if state is None else state)
+        except (RuntimeError, ValueError):
+            # `fit` ends with an error that came out of the compiled step on JAX, which has given
+            # the variables' values away; that error is the one to be seen.
+            return
+        for message in messages:
+            self._warned = True
+            warnings.warn(message, UserWarning, stacklevel=2)
 
     def advance(self, loss, gradients) -> None:
         """Takes the loss of one (micro-)batch in. A non-finite loss changes nothing.
@@ -87,8 +128,8 @@ class RateState:
         norm = self._gradient_norm(gradients) if self.schedule.needs_gradient_norm else None
         if norm is not None:
             usable = ops.logical_and(usable, ops.isfinite(norm))
-        updates = self.schedule.update(state, loss, norm)
-        updates = {k: ops.cast(v, state[k].dtype) for k, v in {"loss": loss, **updates}.items()}
+        updates = self.schedule.next_state(state, loss, norm)
+        updates = {k: ops.cast(v, state[k].dtype) for k, v in updates.items()}
         # All or none: an average and its weight belong together.
         for value in updates.values():
             usable = ops.logical_and(usable, ops.isfinite(value))

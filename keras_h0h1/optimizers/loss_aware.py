@@ -99,6 +99,9 @@ class LossAware(DelegatingOptimizer):
             base is a float. `base_learning_rate` is another name for it.
         effective_learning_rate: The rate of the last step, `learning_rate * learning_rate_factor`.
         learning_rate_factor: The factor of the last step.
+        C: The constant of `LossAdaptiveLearningRate`, a variable; settable in mid-training, with
+            nothing compiled anew and no moment lost. With `C="auto"` it is the one found (0 before
+            the first loss), and a number that is set stays.
         observed_loss: The last finite loss that came in (the mean of the window under gradient
             accumulation); 0 before the first.
 
@@ -194,7 +197,8 @@ class LossAware(DelegatingOptimizer):
             schedule = _keras.get_schedule(leaf)
             if id(leaf) in known or not isinstance(schedule, LossDrivenSchedule):
                 continue
-            schedule = schedule.copy()
+            given, schedule = schedule, schedule.copy()
+            given.mark_in_use()
             _keras.set_schedule(leaf, schedule)
             self._states += (RateState(leaf, schedule, self.add_variable),)
         for leaf in self._leaves():
@@ -372,6 +376,14 @@ class LossAware(DelegatingOptimizer):
         self.learning_rate = value
 
     @property
+    def C(self):
+        return self._only_state().C
+
+    @C.setter
+    def C(self, value):
+        self._only_state().C = value
+
+    @property
     def effective_learning_rate(self):
         return self._only_state().rate()
 
@@ -421,6 +433,9 @@ class LossAware(DelegatingOptimizer):
 
     def finalize_variable_values(self, var_list) -> None:
         self.inner_optimizer.finalize_variable_values(var_list)
+        # Keras calls this at the end of `fit`, the first moment outside the compiled step.
+        for state in self._states:
+            state.warn_once()
 
     def get_config(self):
         config = {

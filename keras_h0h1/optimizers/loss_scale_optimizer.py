@@ -39,6 +39,15 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
         return getattr(inner, name)
 
+    @property
+    def C(self):
+        """The constant `C` of the optimizer inside, as `LossAware` has it; settable."""
+        return self.inner_optimizer.C
+
+    @C.setter
+    def C(self, value):
+        self.inner_optimizer.C = value
+
     def scale_loss(self, loss):
         if hasattr(self.inner_optimizer, "observe"):
             self.inner_optimizer.observe(loss)

@@ -1,7 +1,8 @@
 """Learning-rate schedules that follow the loss. A new one: subclass `LossDrivenSchedule`."""
 
+from keras_h0h1.schedules.auto_c import AutoC
 from keras_h0h1.schedules.base import LossDrivenSchedule
 from keras_h0h1.schedules.loss_adaptive import LossAdaptiveLearningRate
 from keras_h0h1.schedules.smoothness import SmoothnessLearningRate
 
-__all__ = ["LossAdaptiveLearningRate", "LossDrivenSchedule", "SmoothnessLearningRate"]
+__all__ = ["AutoC", "LossAdaptiveLearningRate", "LossDrivenSchedule", "SmoothnessLearningRate"]

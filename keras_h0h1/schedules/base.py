@@ -24,8 +24,10 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
     * `base_rate(step, state)` and `factor(state)`: the rate is their product.
 
     All three are pure functions of scalars, so the same code runs compiled on each backend. The
-    base class owns the entry `"base"`, a settable base rate, for subclasses that want one, and
-    `"last_rate"`, the rate that stays where theirs is not usable: see `effective_rate`.
+    base class owns the entry `"base"`, a settable base rate, for subclasses that want one;
+    `"last_rate"`, the rate that stays where theirs is not usable (see `effective_rate`);
+    `"loss"`, the last loss; and `"lowest_loss"`, the lowest of `f_star` and all losses up to the
+    one that `update` is called with.
 
     Attributes:
         needs_gradient_norm: Whether `update` uses the global norm of the gradient. It costs one
@@ -34,8 +36,21 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     needs_gradient_norm = False
 
+    # The infimum of the loss that a subclass computes with; "auto" begins with 0.
+    f_star: float | str = 0.0
+
     def __init__(self):
         self._variables: Mapping[str, keras.Variable] | None = None
+        self._in_use = False
+
+    def __setattr__(self, name, value):
+        if not name.startswith("_") and vars(self).get("_in_use"):
+            raise AttributeError(
+                f"`{name}` of a schedule that an optimizer uses has no effect on that optimizer, "
+                "which has a copy of its own. Set `learning_rate` or `C` of the optimizer instead, "
+                f"or make a new schedule. Received: {name}={value!r}"
+            )
+        super().__setattr__(name, value)
 
     def initial_state(self) -> dict[str, float]:
         """Names and first values of the scalars that this schedule remembers."""
@@ -44,6 +59,29 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def update(self, state: State, loss, gradient_norm=None) -> State:
         """The entries of `state` that change once a finite `loss` was seen."""
         raise NotImplementedError
+
+    def first_state(self) -> dict[str, float]:
+        """`initial_state` and the entries of the base class: the whole state before a loss."""
+        lowest = 0.0 if isinstance(self.f_star, str) else self.f_star
+        # A rate of 0 moves nothing: the step until the first usable rate.
+        own = {"loss": 0.0, "lowest_loss": lowest, "last_rate": 0.0}
+        return own | self.initial_state()
+
+    def next_state(self, state: State, loss, gradient_norm=None) -> State:
+        """`update` and the entries of the base class, all but `"last_rate"`."""
+        own = {"loss": loss, "lowest_loss": ops.minimum(state["lowest_loss"], loss)}
+        return own | self.update({**state, **own}, loss, gradient_norm)
+
+    def warnings(self, state: State) -> list[str]:
+        """What a user should hear of, after a training with losses that the schedule saw."""
+        lowest = ops.convert_to_numpy(state["lowest_loss"])
+        if isinstance(self.f_star, str) or not lowest < lowest.dtype.type(self.f_star):
+            return []
+        return [
+            "A loss is below `f_star`. The gap counts as 0 there, so the rate is not reduced, "
+            "whatever the loss. Set `f_star` to a lower bound of the loss. "
+            f"Received: loss={float(lowest):g}, f_star={self.f_star:g}"
+        ]
 
     def base_rate(self, step, state: State):
         """The rate before the loss-driven factor."""
@@ -85,11 +123,17 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
         """An equal schedule that is not bound. It need not be serialisable."""
         duplicate = copy.copy(self)
         duplicate._variables = None
+        duplicate._in_use = False
         return duplicate
+
+    def mark_in_use(self) -> None:
+        """From here on the attributes are fixed: an optimizer has taken a copy, or is bound."""
+        self._in_use = True
 
     def bind(self, variables: Mapping[str, keras.Variable]) -> None:
         """Connects the schedule with the variables that hold its state. `LossAware` calls this."""
         self._variables = variables
+        self.mark_in_use()
 
     @property
     def bound(self) -> bool:

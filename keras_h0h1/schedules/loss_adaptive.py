@@ -1,11 +1,18 @@
 """The practical rule: any base schedule, warmed up by the loss itself."""
 
+import dataclasses
+
 import keras
 from keras import ops
 
-from keras_h0h1 import step_sizes
+from keras_h0h1 import self_tuning, step_sizes
 from keras_h0h1._validation import check_number, check_rate
+from keras_h0h1.schedules.auto_c import AutoC
 from keras_h0h1.schedules.base import LossDrivenSchedule, State
+from keras_h0h1.schedules.spike_guard import SpikeGuard
+
+# The exponent that goes with a `C` found by itself.
+AUTO_RHO = 3.0
 
 
 @keras.saving.register_keras_serializable("keras_h0h1")
@@ -72,32 +79,28 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
 
     def __init__(
         self,
-        base: float | keras.optimizers.schedules.LearningRateSchedule,
-        C: float,
-        f_star: float = 0.0,
-        rho: float = 1.0,
+        base: float | keras.optimizers.schedules.LearningRateSchedule | None = None,
+        C: float | str | AutoC = "auto",
+        f_star: float | str | None = None,
+        rho: float | None = None,
         smoothing: float | None = None,
         latch: bool = False,
         min_factor: float = 0.0,
+        spike_threshold: float | None = None,
+        *,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule | None = None,
     ):
         super().__init__()
-        if isinstance(base, LossDrivenSchedule):
+        if (base is None) == (learning_rate is None):
             raise TypeError(
-                "`base` must not itself be driven by the loss: the two factors would multiply. "
-                f"Received: base={base!r}"
+                "Pass the base rate once, as `base` or as `learning_rate`. "
+                f"Received: base={base!r}, learning_rate={learning_rate!r}"
             )
-        if not isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
-            try:
-                base = check_number("base", base, low=0.0)
-            except TypeError:
-                raise TypeError(
-                    "`base` must be a float or a "
-                    "`keras.optimizers.schedules.LearningRateSchedule`. "
-                    f"Received: base={base!r}"
-                ) from None
-        self.base = base
-        self.C = check_number("C", C, low=0.0, strict=True)
-        self.f_star = check_number("f_star", f_star)
+        self.base = _check_base(learning_rate if base is None else base)
+        self.C = _check_C(C)
+        self.f_star = _check_f_star(f_star, self.auto)
+        if rho is None:
+            rho = AUTO_RHO if self.auto else 1.0
         self.rho = check_number("rho", rho, low=0.0, strict=True)
         if smoothing is not None:
             smoothing = check_number("smoothing", smoothing, low=0.0)
@@ -111,10 +114,24 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
             raise TypeError(f"`latch` must be a boolean. Received: latch={latch!r}")
         self.latch = latch
         self.min_factor = check_number("min_factor", min_factor, low=0.0, high=1.0)
+        self.spike_threshold = spike_threshold
+        self._guard = None if spike_threshold is None else SpikeGuard(spike_threshold)
+
+    @property
+    def auto(self) -> AutoC | None:
+        """How `C` is found, or `None` where it is a number."""
+        if isinstance(self.C, AutoC):
+            return self.C
+        return AutoC() if self.C == "auto" else None
 
     def constants(self) -> dict[str, float]:
-        numbers = {"C": self.C, "f_star": self.f_star, "rho": self.rho}
-        numbers |= {"smoothing": self.smoothing or 0.0, "min_factor": self.min_factor}
+        numbers = {"rho": self.rho, "smoothing": self.smoothing or 0.0}
+        numbers |= {"min_factor": self.min_factor}
+        numbers |= {"C": self.C} if self.auto is None else self.auto.constants()
+        if self.f_star != "auto":
+            numbers["f_star"] = self.f_star
+        if self._guard is not None:
+            numbers |= self._guard.constants()
         return numbers
 
     def check_constants(self, dtype: str) -> None:
@@ -125,41 +142,65 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
     def copy(self) -> "LossAdaptiveLearningRate":
         duplicate = super().copy()
         duplicate.base = self._current_base()
+        duplicate.C = self._current_C()
         return duplicate
 
     def _current_base(self):
         """The base as it is now: a rate may have been set since, and a copy starts from there."""
         scheduled = isinstance(self.base, keras.optimizers.schedules.LearningRateSchedule)
-        if scheduled or not self.bound:
-            return self.base
-        return float(ops.convert_to_numpy(self._variables["base"]))
+        return self.base if scheduled else self._current("base", self.base)
+
+    def _current_C(self):
+        # One that is found by itself is part of the state, and the copy finds its own.
+        return self.C if self.auto is not None else self._current("C", self.C)
+
+    def _current(self, name, value):
+        if not self.bound:
+            return value
+        stored = ops.convert_to_numpy(self._variables[name])
+        # The number as it was given, not as the dtype of the state rounds it.
+        return value if stored == stored.dtype.type(value) else float(stored)
 
     def initial_state(self) -> dict[str, float]:
-        state = {"factor": 1.0}
+        state = {"factor": 1.0, "C": 0.0 if self.auto is not None else self.C}
         if not isinstance(self.base, keras.optimizers.schedules.LearningRateSchedule):
             state["base"] = self.base
+        if self.auto is not None:
+            state |= self.auto.initial_state()
         if self.smoothing is not None:
             state["average"] = 0.0
             # Sum of the average's weights, 1 - s^k: dividing by it removes the start-up bias.
             state["weight"] = 0.0
         if self.latch:
             state["latched"] = 0.0
+        if self._guard is not None:
+            state |= self._guard.initial_state()
         return state
 
     def update(self, state: State, loss, gradient_norm=None) -> State:
         new = {}
+        f_star, batch_loss = self.f_star, loss
+        if f_star == "auto":
+            f_star = self_tuning.lower_bound(state["lowest_loss"])
+        C, floor = state["C"], ops.full_like(loss, self.min_factor)
+        if self.auto is not None:
+            new |= self.auto.update(state, loss, f_star)
+            # 0 before the first loss above the bound; the gap is 0 then, too.
+            C = ops.where(new["C"] > 0.0, new["C"], ops.ones_like(loss))
+            floor = ops.maximum(new["release"] * state["tuned"], floor)
         if self.smoothing is not None:
             s = self.smoothing
-            new["average"] = s * state["average"] + (1.0 - s) * loss
+            new["average"] = self_tuning.moving_average(state["average"], loss, s)
             new["weight"] = s * state["weight"] + (1.0 - s)
             loss = new["average"] / new["weight"]
-        factor = step_sizes.practical_factor(loss, self.C, self.f_star, self.rho)
-        if self.min_factor > 0.0:
-            factor = ops.maximum(factor, self.min_factor)
+        factor = ops.maximum(step_sizes.practical_factor(loss, C, f_star, self.rho), floor)
         if self.latch:
             reached = ops.cast(factor >= 1.0, factor.dtype)
             new["latched"] = ops.maximum(state["latched"], reached)
             factor = ops.maximum(factor, new["latched"])
+        if self._guard is not None:
+            new |= self._guard.update(state, batch_loss)
+            factor = factor * new["spike_factor"]
         new["factor"] = factor
         return new
 
@@ -170,17 +211,18 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
         return ops.cast(self.base(step), state["factor"].dtype)
 
     def get_config(self):
-        base = self._current_base()
+        base, C = self._current_base(), self._current_C()
         if isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
             base = keras.optimizers.schedules.serialize(base)
         return {
             "base": base,
-            "C": self.C,
+            "C": dataclasses.asdict(C) if isinstance(C, AutoC) else C,
             "f_star": self.f_star,
             "rho": self.rho,
             "smoothing": self.smoothing,
             "latch": self.latch,
             "min_factor": self.min_factor,
+            "spike_threshold": self.spike_threshold,
         }
 
     @classmethod
@@ -188,4 +230,47 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
         config = dict(config)
         if isinstance(config["base"], dict):
             config["base"] = keras.optimizers.schedules.deserialize(config["base"])
+        if isinstance(config["C"], dict):
+            config["C"] = AutoC(**config["C"])
         return cls(**config)
+
+
+def _check_base(base):
+    if isinstance(base, LossDrivenSchedule):
+        raise TypeError(
+            "`base` must not itself be driven by the loss: the two factors would multiply. "
+            f"Received: base={base!r}"
+        )
+    if isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
+        return base
+    try:
+        return check_number("base", base, low=0.0)
+    except TypeError:
+        raise TypeError(
+            "`base` must be a float or a `keras.optimizers.schedules.LearningRateSchedule`. "
+            f"Received: base={base!r}"
+        ) from None
+
+
+def _check_C(C):
+    if isinstance(C, AutoC) or (isinstance(C, str) and C == "auto"):
+        return C
+    try:
+        return check_number("C", C, low=0.0, strict=True)
+    except TypeError:
+        raise TypeError(
+            f'`C` must be a real number, "auto" or an `AutoC`. Received: C={C!r}'
+        ) from None
+
+
+def _check_f_star(f_star, auto):
+    if f_star is None:
+        return 0.0 if auto is None else "auto"
+    if isinstance(f_star, str) and f_star == "auto":
+        return f_star
+    try:
+        return check_number("f_star", f_star)
+    except TypeError:
+        raise TypeError(
+            f'`f_star` must be a real number, "auto" or None. Received: f_star={f_star!r}'
+        ) from None

@@ -25,7 +25,7 @@ def test_examples(name):
     assert result.failed == 0
     has_examples = name.rsplit(".", 1)[-1] in (
         "step_sizes", "loss_adaptive", "smoothness", "loss_aware", "loss_scale_optimizer",
-        "adaptive_gd", "learning_rate_logger", "loss_adaptive_warmup",
+        "adaptive_gd", "learning_rate_logger", "loss_adaptive_warmup", "auto_c", "self_tuning",
     )  # fmt: skip
     assert (result.attempted > 0) == has_examples
 

@@ -227,10 +227,17 @@ def test_the_rates_around_a_multi_optimizer_say_where_they_are(scaled):
 def test_a_negative_loss_is_told_once():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(_wrapped(keras.optimizers.SGD), loss=lambda y, p: -ops.mean(ops.square(p)) - 1.0)
-    with pytest.warns(UserWarning, match="Received: batch loss -") as caught:
+    with pytest.warns(UserWarning, match="Received: loss=-") as caught:
         model.fit(np.ones((4, 1)), np.ones((4, 1)), batch_size=1, verbose=0,
                   callbacks=[LearningRateLogger()])  # fmt: skip
     assert sum("below `f_star`" in str(w.message) for w in caught) == 1
+
+
+def test_a_negative_loss_is_told_at_the_end_of_fit_without_any_callback():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(_wrapped(keras.optimizers.SGD), loss=lambda y, p: -ops.mean(ops.square(p)) - 1.0)
+    with pytest.warns(UserWarning, match="Received: loss=-"):
+        model.fit(np.ones((4, 1)), np.ones((4, 1)), batch_size=1, verbose=0)
 
 
 def test_the_warm_up_callback_in_evaluate_and_predict_leaves_the_optimizer():

@@ -1,0 +1,123 @@
+"""What stands behind `C="auto"`: a constant from the first losses, and an end of warm-up."""
+
+import dataclasses
+from typing import Any
+
+from keras import ops
+
+from keras_h0h1 import self_tuning
+from keras_h0h1._validation import check_integer, check_number
+
+# Time constants of the two averages, 25 and 100 steps: the trend is that of the last hundred.
+_FAST, _SLOW = 0.96, 0.99
+# Before that many losses the trend is noise.
+_FEWEST = 25
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoC:
+    r"""How `LossAdaptiveLearningRate` finds its `C` by itself.
+
+    $$C = \kappa\,(\bar f_0 - f^*), \qquad
+    \text{factor}_k = \max\{\min\{1, (C/\Delta_k)^\rho\}, r_k\}$$
+
+    with the mean $\bar f_0$ of the first losses. So the rate starts at $\kappa^\rho$ of the base
+    rate, and the factor is 1 once the gap has fallen to the share $\kappa$ of what it was.
+
+    A loss that never falls so far must not hold the rate down for good: it may have a high
+    floor (label smoothing, a large vocabulary) or be low already (fine-tuning). So the warm-up
+    ends where the loss has stopped falling. The floor $r_k$ rises from 0 to 1 in `patience`
+    steps in which the loss does not fall, and more slowly where it falls by less than the share
+    `tolerance` of the gap in 100 steps. It counts from the 25th loss on and never falls.
+
+    All of it is a handful of scalars in the optimizer's state: saved, resumed, the same on every
+    replica.
+
+    Args:
+        fraction: Float in (0, 1], $\kappa$.
+        first: Integer >= 1, the number of finite losses in $\bar f_0$.
+        tolerance: Float > 0, the relative fall of the gap in 100 steps below which the loss
+            counts as stalled, in part.
+        patience: Float >= 1, the number of stalled steps until the warm-up has ended, or `None`:
+            no end but that of the loss.
+
+    Raises:
+        TypeError: If an argument is not a number.
+        ValueError: If one is outside its range.
+
+    Example: the rate starts at an eighth, and is whole when the loss has halved.
+
+    >>> import keras
+    >>> from keras_h0h1 import LossAdaptiveLearningRate, LossAware
+    >>> from keras_h0h1.schedules import AutoC
+    >>> schedule = LossAdaptiveLearningRate(0.8, C=AutoC(fraction=0.5), rho=3.0)
+    >>> optimizer = LossAware(keras.optimizers.SGD(schedule))
+    >>> weight = keras.Variable([1.0])
+    >>> for loss in (6.0, 4.0, 3.0):
+    ...     optimizer.apply([keras.ops.ones((1,))], [weight], loss=loss)
+    ...     print(round(float(optimizer.effective_learning_rate), 4))
+    0.1
+    0.3375
+    0.8
+    """
+
+    fraction: float = 0.5
+    first: int = 1
+    tolerance: float = 0.05
+    patience: float | None = 100.0
+
+    def __post_init__(self):
+        check = {
+            "fraction": check_number("fraction", self.fraction, low=0.0, high=1.0, strict=True),
+            "first": check_integer("first", self.first, low=1),
+            "tolerance": check_number("tolerance", self.tolerance, low=0.0, strict=True),
+        }
+        if self.patience is not None:
+            check["patience"] = check_number("patience", self.patience, low=1.0)
+        for name, value in check.items():
+            object.__setattr__(self, name, value)
+
+    def constants(self) -> dict[str, float]:
+        """The numbers that must be usable in the dtype of the state."""
+        return {"fraction": self.fraction, "tolerance": self.tolerance}
+
+    def initial_state(self) -> dict[str, float]:
+        """The scalars that are remembered. `tuned` is 0 once `C` was set by hand."""
+        return {
+            "tuned": 1.0,
+            "count": 0.0,
+            "initial_loss": 0.0,
+            "fast_average": 0.0,
+            "slow_average": 0.0,
+            "release": 0.0,
+        }
+
+    def update(self, state: dict[str, Any], loss, f_star) -> dict[str, Any]:
+        """The entries after a finite loss, `C` among them."""
+        one = ops.ones_like(loss)
+        # A first loss at the bound itself says nothing about the size of the losses to come.
+        begun = ops.logical_or(state["count"] > 0.0, loss > f_star)
+        count = state["count"] + ops.cast(begun, loss.dtype)
+        at_least_one = ops.maximum(count, one)
+        is_first = ops.logical_and(begun, count <= float(self.first))
+        initial = state["initial_loss"]
+        initial = ops.where(is_first, initial + (loss - initial) / at_least_one, initial)
+        new = {"count": count, "initial_loss": initial}
+        tuned = ops.where(count > 0.0, self.fraction * (initial - f_star), 0.0 * loss)
+        new["C"] = ops.where(state["tuned"] > 0.0, tuned, state["C"])
+        for name, decay in (("fast_average", _FAST), ("slow_average", _SLOW)):
+            average = self_tuning.moving_average(state[name], loss, decay)
+            new[name] = ops.where(begun, average, state[name])
+        fall = self_tuning.relative_fall(
+            self_tuning.unbiased(new["fast_average"], at_least_one, _FAST),
+            self_tuning.unbiased(new["slow_average"], at_least_one, _SLOW),
+            at_least_one,
+            _FAST,
+            _SLOW,
+            f_star,
+        )
+        stalled = self_tuning.stalled_share(fall, self.tolerance)
+        stalled = ops.where(count >= float(_FEWEST), stalled, 0.0 * stalled)
+        added = 0.0 * stalled if self.patience is None else stalled / self.patience
+        new["release"] = ops.minimum(state["release"] + added, one)
+        return new
