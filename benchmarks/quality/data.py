@@ -108,11 +108,11 @@ def fashion_batches(seed: int, updates: int, batch: int):
     return split.images[chosen], split.labels[chosen].astype(np.int32)
 
 
-def fashion_held_out():
-    """The published test split, ten batches of 1,000."""
+def fashion_held_out(batches: int = 10):
+    """The published test split, in batches of 1,000; `batches=10` is all of it."""
     split = fashion().validation
-    labels = split.labels.astype(np.int32)
-    return split.images.reshape(10, -1, 28, 28, 1), labels.reshape(10, -1)
+    images, labels = split.images[: 1000 * batches], split.labels[: 1000 * batches]
+    return images.reshape(batches, -1, 28, 28, 1), labels.astype(np.int32).reshape(batches, -1)
 
 
 def fashion_trivial_loss() -> float:

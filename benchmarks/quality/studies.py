@@ -15,6 +15,9 @@ from benchmarks.quality.trial import Program, Trial, record
 from benchmarks.quality.workload import Workload, load_workload, workload_names
 from recipes.common.errors import InputError
 
+GRID = tuple(float(f"{digit}e{power}") for power in range(-6, 3) for digit in (1, 3))
+"""The rates that a workload's grid is a stretch of."""
+
 SCAN_SEED = 99
 """The seed of the scan that found the grids; no study uses it."""
 
@@ -37,10 +40,10 @@ class Study:
 
     def rates(self, workload: Workload) -> tuple[float, ...]:
         """The grid, with one more rate at each end for a scan."""
-        low, *_, high = rates = workload.rates
         if not self.wider:
-            return rates
-        return (float(f"{low * 0.316:.0e}"), *rates, float(f"{high * 3.16:.0e}"))
+            return workload.rates
+        places = [GRID.index(rate) for rate in workload.rates]
+        return GRID[places[0] - 1 : places[-1] + 2]
 
 
 STUDIES: dict[str, Study] = {

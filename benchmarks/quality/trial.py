@@ -76,6 +76,7 @@ class Program:
         self.optimizer_values = [np.asarray(v) for v in self.optimizer.variables]
         self.metrics_values = [np.zeros(v.shape, v.dtype) for v in self.model.metrics_variables]
         self.held_out = tuple(jax.numpy.asarray(array) for array in workload.held_out())
+        self.before: dict[int, dict] = {}  # By seed, the evaluation before training.
         self._train = jax.jit(self._train_all)
         self._evaluate = jax.jit(self._evaluate_all)
 
@@ -123,7 +124,9 @@ class Program:
             )
         batches = self.workload.training(seed, updates)
         weights, others = self.initial_values(seed)
-        before = self._evaluate((weights, others, self.metrics_values), self.held_out)
+        if seed not in self.before:
+            start = weights, others, self.metrics_values
+            self.before[seed] = self._evaluate(start, self.held_out)
         (weights, others, _), (losses, rates) = self._train((weights, others, values), batches)
         logs = self._evaluate((weights, others, self.metrics_values), self.held_out)
         losses, rates = np.asarray(losses, np.float64), np.asarray(rates, np.float64)
@@ -135,7 +138,7 @@ class Program:
         return {
             "losses": losses,
             "factors": rates / course,
-            "initial": {name: float(value) for name, value in before.items()},
+            "initial": {name: float(value) for name, value in self.before[seed].items()},
             "final": {name: float(value) for name, value in logs.items()},
             "weights": [np.asarray(value) for value in weights],
         }
