@@ -1,0 +1,78 @@
+"""Runs and reports the studies of quality: `python -m benchmarks.quality run STUDY`.
+
+`run` works through the study's trials, one result file each under `benchmarks/quality/results/`;
+it may be killed at any moment and goes on where it was. `report` makes the tables and figures
+from the files alone. JAX only; one process uses one core: start a second one with `--backwards`.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# The trials are so small that threads cost more than they bring.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
+).strip()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; 0, or 3 where trials are left."""
+    from recipes.common.errors import InputError
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, explanation in (
+        ("run", "run the trials that have no result yet"),
+        ("report", "tables and figures from the results"),
+        ("list", "what there is to run, and what is done"),
+    ):
+        command = commands.add_parser(name, help=explanation)
+        command.add_argument("study", help="scan, develop or test")
+        command.add_argument("--results", type=Path, help="folder instead of the study's own")
+        if name != "report":
+            command.add_argument("--workloads", help="names, with commas; default: the study's")
+            command.add_argument("--methods", help="names or families, with commas; default: all")
+            command.add_argument("--updates", type=int, help="instead of each workload's own")
+        if name == "run":
+            command.add_argument("--limit-minutes", type=float, help="stop after so long")
+            command.add_argument("--backwards", action="store_true", help="from the queue's end")
+    options = parser.parse_args(argv)
+
+    import keras
+
+    from benchmarks.quality import records, report, studies
+
+    if options.study not in studies.STUDIES:
+        parser.error(f"the studies are {', '.join(studies.STUDIES)}. Received: {options.study}")
+    if keras.backend.backend() != "jax":
+        parser.error(f"the trials run on JAX alone. Received: {keras.backend.backend()}")
+    folder = options.results or records.RESULTS / options.study
+    if options.command == "report":
+        print(report.write_report(options.study, folder))
+        return 0
+    names, methods = (
+        [part for part in text.split(",") if part] if text else None
+        for text in (options.workloads, options.methods)
+    )
+    try:
+        study = studies.STUDIES[options.study]
+        queue = list(studies.trials(study, names, methods, options.updates))
+    except (InputError, ValueError) as error:
+        parser.error(str(error))
+    if options.command == "list":
+        for trial in queue:
+            done = records.path_of(trial, folder).exists()
+            print("done" if done else "to do", studies.describe(trial))
+        return 0
+    left = studies.run(queue[::-1] if options.backwards else queue, folder, options.limit_minutes)
+    print(f"{len(queue) - left} of {len(queue)} trials are in {folder}")
+    return 3 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

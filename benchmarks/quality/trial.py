@@ -1,0 +1,191 @@
+"""One trial: a training run through Keras' own train step and the library's optimizers, on JAX.
+
+All updates are one `lax.scan` over the model's `train_step`, whatever the model does in it. The
+peak rate, the seed's weights and batches, and what a method declares as its inputs are arguments
+of the compiled program.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import math
+import time
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+
+from benchmarks.quality.methods import Method
+from benchmarks.quality.rates import decay
+from benchmarks.quality.workload import Workload, load_workload
+from recipes.common.environment import describe_environment
+
+POINTS = 200
+"""Points of a recorded curve."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What a trial is.
+
+    Args:
+        workload: The name of the workload.
+        method: How the rate behaves.
+        rate: The peak rate.
+        seed: Decides weights and batches: equal for all methods.
+        updates: Their number; the workload's own unless stated.
+    """
+
+    workload: str
+    method: Method
+    rate: float
+    seed: int
+    updates: int | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """All that the result depends on, apart from the machine and the versions."""
+        workload = load_workload(self.workload)
+        return {
+            "workload": self.workload,
+            "version": workload.version,
+            "method": self.method.family,
+            "constants": self.method.constants,
+            "rate": self.rate,
+            "seed": self.seed,
+            "updates": self.updates or workload.updates,
+        }
+
+
+class Program:
+    """The compiled training and evaluation of a workload, for all methods of one form."""
+
+    def __init__(self, workload: Workload, method: Method):
+        self.workload = workload
+        self.model = workload.model(0)
+        self.optimizer = method.build(workload)
+        self.model.compile(self.optimizer, **workload.compile())
+        self.optimizer.build(self.model.trainable_variables)
+        x, *y = (array[0, :1] for array in workload.held_out())
+        if y:  # Keras makes the metrics' variables when it first sees what they are given.
+            outputs = np.zeros((1, *self.model.output_shape[1:]), np.float32)
+            self.model.compute_loss(x, *y, outputs)
+            self.model.compute_metrics(x, *y, outputs)
+            self.model.reset_metrics()
+        self.names = [variable.name for variable in self.optimizer.variables]
+        self.optimizer_values = [np.asarray(v) for v in self.optimizer.variables]
+        self.metrics_values = [np.zeros(v.shape, v.dtype) for v in self.model.metrics_variables]
+        self.held_out = tuple(jax.numpy.asarray(array) for array in workload.held_out())
+        self.before: dict[int, dict] = {}  # By seed, the evaluation before training.
+        self._train = jax.jit(self._train_all)
+        self._evaluate = jax.jit(self._evaluate_all)
+
+    def _train_all(self, state, batches):
+        def update(state, batch):
+            # From zero in each update: Keras' metrics are means over all that they have seen.
+            logs, (*state, _) = self.model.train_step((*state, self.metrics_values), batch)
+            optimizer_values = state[2]
+            rate = np.float32(np.nan)
+            if "last_rate" in self.names:
+                rate = optimizer_values[self.names.index("last_rate")]
+            return tuple(state), (logs["loss"], rate)
+
+        return jax.lax.scan(update, state, batches)
+
+    def _evaluate_all(self, state, batches):
+        def step(state, batch):
+            logs, state = self.model.test_step(state, batch)
+            return state, logs
+
+        _, logs = jax.lax.scan(step, state, batches)
+        return {name: values[-1] for name, values in logs.items()}
+
+    def initial_values(self, seed: int) -> tuple[list, list]:
+        """The seed's values of the trainable and of the other variables of the model."""
+        keras.utils.clear_session(free_memory=False)
+        model = self.workload.model(seed)
+        if self.workload.start is not None:
+            model.set_weights(self.workload.start(seed))
+        trainable = [np.asarray(v) for v in model.trainable_variables]
+        return trainable, [np.asarray(v) for v in model.non_trainable_variables]
+
+    def run(self, method: Method, rate: float, seed: int, updates: int) -> dict[str, Any]:
+        """Trains once and evaluates; the curves are those of all updates, as arrays."""
+        inputs = method.inputs(self.optimizer, updates)
+        inputs |= {"peak_rate": rate, "updates": updates}
+        values = [
+            np.asarray(inputs.pop(name, value), value.dtype)
+            for name, value in zip(self.names, self.optimizer_values, strict=True)
+        ]
+        if inputs:
+            raise ValueError(
+                f"The optimizer must have variables of these names; it has {self.names}. "
+                f"Received: {sorted(inputs)}"
+            )
+        batches = self.workload.training(seed, updates)
+        weights, others = self.initial_values(seed)
+        if seed not in self.before:
+            start = weights, others, self.metrics_values
+            self.before[seed] = self._evaluate(start, self.held_out)
+        (weights, others, _), (losses, rates) = self._train((weights, others, values), batches)
+        logs = self._evaluate((weights, others, self.metrics_values), self.held_out)
+        losses, rates = np.asarray(losses, np.float64), np.asarray(rates, np.float64)
+        course = rate * np.asarray(decay(np.arange(updates, dtype=np.float32), float(updates)))
+        if np.isnan(rates).all():
+            # No rule: the course with its warm-up, which the optimizer itself can tell.
+            warmup = dict(zip(self.names, values, strict=True)).get("warmup_updates", 0.0)
+            rates = course * np.minimum(np.arange(1, updates + 1) / max(float(warmup), 1.0), 1.0)
+        return {
+            "losses": losses,
+            "factors": rates / course,
+            "initial": {name: float(value) for name, value in self.before[seed].items()},
+            "final": {name: float(value) for name, value in logs.items()},
+            "weights": [np.asarray(value) for value in weights],
+        }
+
+
+@functools.cache
+def _environment() -> dict:
+    return describe_environment()
+
+
+def data_digest(workload: Workload) -> str:
+    """Eight digits that change with the data: the standard library differs between Pythons."""
+    digest = hashlib.sha256()
+    for array in (*workload.training(0, 4), *workload.held_out()):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:8]
+
+
+def thin(values: np.ndarray, reduce) -> list[float]:
+    """At most `POINTS` numbers, each `reduce` of a stretch, to five digits."""
+    parts = np.array_split(values, min(POINTS, len(values)))
+    return [float(f"{reduce(part):.5g}") for part in parts]
+
+
+def record(trial: Trial, program: Program) -> dict[str, Any]:
+    """Runs the trial and says all there is to keep, as JSON has it."""
+    identity = trial.identity()
+    start, cpu = time.perf_counter(), time.process_time()
+    result = program.run(trial.method, trial.rate, trial.seed, identity["updates"])
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    final, initial = result["final"]["loss"], result["initial"]["loss"]
+    trivial = program.workload.trivial_loss()
+    diverged = not math.isfinite(final) or final > initial
+    return {
+        "identity": identity,
+        "name": trial.method.name,
+        "final_loss": final,
+        "final_metric": result["final"].get(program.workload.metric),
+        "metric": program.workload.metric,
+        "initial_loss": initial,
+        "trivial_loss": trivial,
+        "diverged": diverged,
+        "losses_mean": thin(result["losses"], np.mean),
+        "losses_max": thin(result["losses"], np.max),
+        "factors": thin(result["factors"], np.mean),
+        "seconds": round(seconds, 2),
+        "processor_seconds": round(cpu, 2),
+        "data": data_digest(program.workload),
+        "environment": _environment(),
+    }

@@ -1,0 +1,236 @@
+"""The study of quality: a trial is what `fit` does, the queue resumes, the report adds up."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "jax":
+    pytest.skip("the trials of the study run on JAX alone", allow_module_level=True)
+
+from benchmarks.quality import records, report, studies, trial, workload
+from benchmarks.quality.methods import LINEAR, NONE, UNTUNED, Method
+from benchmarks.quality.rates import SharedCourse
+from benchmarks.quality.trial import Program, Trial
+from keras_h0h1 import LossAdaptiveLearningRate, LossAware
+from recipes.common.errors import InputError
+from recipes.common.schedules import WarmupStableDecay
+
+UPDATES, BATCH = 5, 8
+
+
+def _model(seed):
+    keras.utils.set_random_seed(seed)
+    hidden = keras.layers.Dense(6, "tanh")
+    return keras.Sequential([keras.Input((3,)), hidden, keras.layers.Dense(4)])
+
+
+def _batches(seed, updates):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(updates, BATCH, 3)).astype("float32")
+    return x, (3.0 * x.sum(-1) > 0).astype("int32")
+
+
+def _losses_and_metrics():
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return {"loss": loss, "metrics": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]}
+
+
+TINY = workload.Workload(
+    name="tiny",
+    kind="development",
+    description="for tests",
+    version=1,
+    updates=UPDATES,
+    rates=(0.01, 0.03, 0.1),
+    model=_model,
+    optimizer=lambda schedule: keras.optimizers.AdamW(schedule, weight_decay=0.1),
+    training=_batches,
+    held_out=lambda: _batches(7, 2),
+    trivial_loss=lambda: float(np.log(2)),
+    compile=_losses_and_metrics,
+    metric="accuracy",
+)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The workload above among the others; its data are made here."""
+    for module in (studies, trial):
+        monkeypatch.setattr(module, "load_workload", lambda name: TINY)
+    return TINY
+
+
+class _Losses(keras.callbacks.Callback):
+    """The loss of each batch, from the running mean that `fit` hands over."""
+
+    def __init__(self):
+        super().__init__()
+        self.values, self.sum = [], 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        total = logs["loss"] * (batch + 1)
+        self.values.append(total - self.sum)
+        self.sum = total
+
+
+def _fit(work, optimizer, seed, updates):
+    """The same training by Keras' `fit`: losses of the batches, held-out loss."""
+    model = work.model(seed)
+    model.compile(optimizer, **work.compile())
+    losses = _Losses()
+    x, *y = (a.reshape(-1, *a.shape[2:]) for a in work.training(seed, updates))
+    size = len(x) // updates
+    model.fit(x, *y, batch_size=size, shuffle=False, verbose=0, callbacks=[losses])
+    x, *y = (a.reshape(-1, *a.shape[2:]) for a in work.held_out())
+    return losses.values, model.evaluate(x, *y, batch_size=BATCH, verbose=0, return_dict=True)
+
+
+def _course(rate, updates, warmup=0):
+    decay = round(0.2 * updates)
+    return WarmupStableDecay(rate, updates, warmup, decay, final_learning_rate=0.0)
+
+
+def test_a_trial_is_what_fit_does():
+    method = Method("linear", {"percent": 40})
+    result = Program(TINY, method).run(method, 0.1, seed=3, updates=UPDATES)
+    optimizer = TINY.optimizer(_course(0.1, UPDATES, warmup=2))
+    losses, held_out = _fit(TINY, optimizer, 3, UPDATES)
+    np.testing.assert_allclose(result["losses"], losses, rtol=1e-5)
+    np.testing.assert_allclose(result["final"]["loss"], held_out["loss"], rtol=1e-5)
+    assert result["final"]["accuracy"] == pytest.approx(held_out["accuracy"])
+    np.testing.assert_allclose(result["factors"], [0.5, 1, 1, 1, 1], rtol=1e-6)
+
+
+def test_the_rule_in_units_of_the_first_loss_is_the_librarys():
+    method = Method("paper", {"kappa": 0.8, "rho": 2.0})
+    program = Program(TINY, method)
+    result = program.run(method, 0.1, seed=3, updates=UPDATES)
+    constant = 0.8 * result["losses"][0]
+    rule = LossAdaptiveLearningRate(_course(0.1, UPDATES), C=constant, rho=2.0)
+    losses, _ = _fit(TINY, LossAware(TINY.optimizer(rule)), 3, UPDATES)
+    np.testing.assert_allclose(result["losses"], losses, rtol=1e-5)
+    expected = 1.0 / np.maximum(1.0, (np.array(losses) / constant) ** 2)
+    np.testing.assert_allclose(result["factors"], expected, rtol=1e-4)
+    # Another seed and rate in the same program: its first loss is another one.
+    other = program.run(method, 0.01, seed=4, updates=UPDATES)
+    assert other["losses"][0] != result["losses"][0]
+    assert other["factors"][0] == pytest.approx(0.8**2, rel=1e-4)
+
+
+def test_constants_that_are_inputs_share_a_program():
+    assert NONE.form == LINEAR[0].form == UNTUNED.form
+    assert Method("paper", {"kappa": 1, "rho": 1}).form == Method("paper", {"kappa": 2}).form
+    assert Method("self-tuned", {"C": 1.0}).form != Method("self-tuned", {"C": 2.0}).form
+
+
+def test_the_shared_course():
+    course = SharedCourse()
+    optimizer = course.attach(keras.optimizers.SGD(course))
+    for variable in optimizer.variables:
+        values = {"peak_rate": 2.0, "warmup_updates": 4.0, "updates": 10.0}
+        if variable.name in values:
+            variable.assign(values[variable.name])
+    rates = [float(course(k)) for k in range(11)]
+    np.testing.assert_allclose(rates, [0.5, 1, 1.5, 2, 2, 2, 2, 2, 2, 1, 0], atol=1e-6)
+
+
+def test_untuned_warm_up_is_for_adaptive_optimizers():
+    program = Program(TINY, UNTUNED)
+    assert UNTUNED.inputs(program.optimizer, 10)["warmup_updates"] == pytest.approx(2000.0)
+    plain = dataclasses.replace(TINY, optimizer=keras.optimizers.SGD)
+    assert UNTUNED.suits(TINY) and not UNTUNED.suits(plain)
+
+
+def _queue(rates=(0.01, 0.1)):
+    return [Trial("tiny", method, rate, 0) for method in (NONE, LINEAR[3]) for rate in rates]
+
+
+def test_the_queue_goes_on_where_it_was(tiny, tmp_path, monkeypatch):
+    ran = []
+    original = studies.record
+    monkeypatch.setattr(studies, "record", lambda t, p: ran.append(t) or original(t, p))
+    assert studies.run(_queue(), tmp_path, minutes=0.0) == 4 and not ran
+    assert studies.run(_queue()[:1], tmp_path) == 0
+    assert studies.run(_queue(), tmp_path) == 0
+    assert ran == _queue()
+    assert studies.run(_queue()[::-1], tmp_path) == 0 and len(ran) == 4
+    found = records.read(tmp_path)
+    assert len(found) == 4
+    assert all(r["final_loss"] < r["initial_loss"] and r["environment"] for r in found)
+    # What is not the same trial is run: the workload has changed.
+    changed = dataclasses.replace(tiny, version=2)
+    monkeypatch.setattr(trial, "load_workload", lambda name: changed)
+    assert not records.path_of(_queue()[0], tmp_path).exists()
+
+
+def test_a_kill_in_a_trial_costs_that_trial(tiny, tmp_path, monkeypatch):
+    def fails(trial, program):
+        raise KeyboardInterrupt
+
+    studies.run(_queue()[:1], tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(studies, "record", fails)
+        studies.run(_queue(), tmp_path)
+    assert len(records.read(tmp_path)) == 1
+
+
+def test_a_run_without_end_counts_as_the_trivial_predictor(tiny, tmp_path):
+    blown = Trial("tiny", NONE, 1e30, 0)
+    studies.run([blown], tmp_path)
+    (found,) = records.read(tmp_path)
+    assert found["diverged"]
+    assert records.score(found) == found["trivial_loss"]
+
+
+def _record(name, rate, seed, loss, diverged=False):
+    return {
+        "identity": {"workload": "w", "rate": rate, "seed": seed, "updates": 5},
+        "name": name,
+        "final_loss": None if diverged else loss,
+        "initial_loss": 5.0,
+        "trivial_loss": 3.0,
+        "diverged": diverged,
+        "seconds": 1.0,
+        "processor_seconds": 1.0,
+        "environment": {"processor": "p", "versions": {}},
+    }
+
+
+def test_the_report_from_files_alone(tmp_path):
+    fabricated = [
+        _record("none", 0.1, 0, 2.0),
+        _record("none", 0.1, 1, 2.2),
+        _record("none", 0.3, 0, 4.0),  # worse than the trivial predictor: counts as that
+        _record("none", 0.3, 1, 0.0, diverged=True),
+        _record("linear-5", 0.1, 0, 2.0),
+        _record("linear-5", 0.3, 0, 2.5),
+        _record("linear-40", 0.1, 0, 2.1),
+        _record("linear-40", 0.3, 0, 2.4),
+    ]
+    for index, entry in enumerate(fabricated):
+        records.write(tmp_path / "w" / f"{index}.json", entry)
+    text = report.write_report("develop", tmp_path).read_text()
+    assert "| none | 2.1000 | 3.0000 †1 | **2.1000** |" in text
+    assert f"| {report.TUNED} | 2.0000 | 2.4000 | **2.0000** |" in text
+    assert "| none | +5.00 | +5.00 | +5.00 |" in text  # 2.1 / 2.0
+    assert "| none | +25.00 | +25.00 | +25.00 |" in text  # 3.0 / 2.4 at the next rate
+    assert "8 trials, 1 of them diverged" in text
+    assert (tmp_path / "w.png").stat().st_size > 1000
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "a.json").write_text(json.dumps({"identity": {}}))
+    with pytest.raises(InputError, match=r"a\.json"):
+        records.read(tmp_path)
+
+
+def test_each_workload_file_describes_itself():
+    for name in workload.workload_names():
+        found = workload.load_workload(name)
+        assert found.name == name and len(found.rates) == 5
+        place = studies.GRID.index(found.rates[0])
+        assert found.rates == studies.GRID[place : place + 5]
