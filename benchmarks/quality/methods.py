@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from benchmarks.quality.rates import FirstLossRule, SharedCourse
+from benchmarks.quality.rates import SharedCourse, TunableRule
 from benchmarks.quality.workload import Workload
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
 
@@ -34,8 +34,8 @@ def _plain(workload, course, constants):
     return course.attach(workload.optimizer(course))
 
 
-def _first_loss(workload, course, constants):
-    return LossAware(course.attach(workload.optimizer(FirstLossRule(course))))
+def _tunable(workload, course, constants):
+    return LossAware(course.attach(workload.optimizer(TunableRule(course))))
 
 
 def _library(workload, course, constants):
@@ -56,12 +56,8 @@ FAMILIES: dict[str, Family] = {
         _plain, lambda optimizer, updates, c: {"warmup_updates": c["percent"] / 100 * updates}
     ),
     "untuned-linear": Family(_plain, _untuned),
-    # kappa, rho: the constant C in units of the first loss, and the exponent.
-    "paper": Family(
-        _first_loss,
-        lambda optimizer, updates, c: {"kappa": c["kappa"], "rho": c["rho"]},
-        form="first-loss",
-    ),
+    # Those of TunableRule.INPUTS: C is `fraction` times the first loss.
+    "auto": Family(_tunable, lambda optimizer, updates, c: c, form="tunable"),
     # Whatever LossAdaptiveLearningRate takes.
     "self-tuned": Family(_library, traced=lambda constants: constants, form="library"),
 }
@@ -81,12 +77,12 @@ class Method:
 
     @property
     def name(self) -> str:
-        """How tables call it, such as `linear-20` or `paper-0.5-2`."""
+        """How tables call it, such as `linear-20` or `auto-fraction=0.5-rho=2`."""
         parts = [f"{v:g}" if isinstance(v, int | float) else str(v) for v in self._values()]
         return "-".join([self.family, *parts])
 
     def _values(self):
-        named = self.family == "self-tuned"
+        named = self.family in ("auto", "self-tuned")
         return [f"{k}={v}" if named else v for k, v in self.constants.items()]
 
     @property

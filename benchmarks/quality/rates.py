@@ -1,10 +1,16 @@
 """The learning rate's course, which all methods share, and rules for its beginning."""
 
+import copy
+from typing import ClassVar
+
 import keras
 from keras import ops
 
-from keras_h0h1 import step_sizes
-from keras_h0h1.schedules.base import LossDrivenSchedule
+from keras_h0h1 import LossAdaptiveLearningRate
+from keras_h0h1.schedules import AutoC
+
+NO_END = 1e30
+"""The patience that no run has."""
 
 DECAY_SHARE = 0.2
 """Share of the updates over which each method's rate falls linearly to 0 at the end."""
@@ -43,30 +49,33 @@ class SharedCourse(keras.optimizers.schedules.LearningRateSchedule):
         return value["peak_rate"] * warmup * decay(step, value["updates"])
 
 
-class FirstLossRule(LossDrivenSchedule):
-    r"""The papers' practical rule with a constant in units of the first batch's loss.
+class TunableRule(LossAdaptiveLearningRate):
+    """`LossAdaptiveLearningRate(base, C=AutoC(...))` whose constants are inputs.
 
-    $$\eta_k = \eta_\text{base}(k) / \max\{1, (f_k / C)^\rho\}, \qquad C = \kappa f_0$$
-
-    It is `keras_h0h1.LossAdaptiveLearningRate(base, C=kappa * f0, rho=rho)` with the first finite
-    loss as f0, and with constants that are inputs, as those of `SharedCourse`.
+    The constants are variables of the optimizer, as those of `SharedCourse`, so that a study of
+    many of them compiles once. The arithmetic is the library's own.
     """
 
+    INPUTS: ClassVar = {
+        "fraction": 0.5,
+        "rho": 1.0,
+        "tolerance": 0.05,
+        "patience": NO_END,
+        "smoothing": 0.0,
+    }
+
     def __init__(self, base: keras.optimizers.schedules.LearningRateSchedule):
-        super().__init__()
-        self.base = base
+        super().__init__(base, smoothing=0.0)
 
     def initial_state(self) -> dict[str, float]:
-        return {"factor": 1.0, "first_loss": 0.0, "kappa": 0.5, "rho": 1.0}
+        return super().initial_state() | self.INPUTS
 
     def update(self, state, loss, gradient_norm=None):
-        first = ops.where(state["first_loss"] > 0.0, state["first_loss"], loss)
-        constant = ops.maximum(state["kappa"] * first, 1e-30)
-        factor = step_sizes.practical_factor(loss, constant, rho=state["rho"])
-        return {"first_loss": first, "factor": factor}
-
-    def base_rate(self, step, state):
-        return ops.cast(self.base(step), "float32")
-
-    def get_config(self) -> dict:
-        return {"base": self.base}
+        rule = copy.copy(self)
+        rule._in_use = False
+        rule.C = object.__new__(AutoC)
+        for name in ("fraction", "tolerance", "patience"):
+            object.__setattr__(rule.C, name, state[name])
+        object.__setattr__(rule.C, "first", 1)
+        rule.rho, rule.smoothing = state["rho"], state["smoothing"]
+        return LossAdaptiveLearningRate.update(rule, state, loss, gradient_norm)

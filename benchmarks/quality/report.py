@@ -95,7 +95,7 @@ def digits(value: float) -> str:
 
 def _order(method: str) -> tuple:
     family = method.split("-")[0]
-    known = ["none", "linear", "untuned", "paper"]
+    known = ["none", "linear", "untuned", "auto"]
     numbers = [float(n) if n.replace(".", "").isdigit() else n for n in method.split("-")[1:]]
     return (
         known.index(family) if family in known else 9,

@@ -50,7 +50,10 @@ STUDIES: dict[str, Study] = {
     "scan": Study(
         ("development", "test", "situation"), (NONE, LINEAR[2]), seeds=(SCAN_SEED,), wider=True
     ),
-    "develop": Study(("development",), (NONE, *LINEAR, *candidates.CANDIDATES)),
+    "develop": Study(
+        ("development",), (NONE, *LINEAR, *candidates.ROUND_1, *candidates.ROUND_2), seeds=(0,)
+    ),
+    "choose": Study(("development",), (NONE, *LINEAR, *candidates.ROUND_3), seeds=(1, 2)),
     "test": Study(
         ("test", "situation"),
         (NONE, *LINEAR, *([candidates.SELF_TUNED] if candidates.SELF_TUNED else [])),

@@ -105,7 +105,7 @@ def test_a_trial_is_what_fit_does():
 
 
 def test_the_rule_in_units_of_the_first_loss_is_the_librarys():
-    method = Method("paper", {"kappa": 0.8, "rho": 2.0})
+    method = Method("auto", {"fraction": 0.8, "rho": 2.0})
     program = Program(TINY, method)
     result = program.run(method, 0.1, seed=3, updates=UPDATES)
     constant = 0.8 * result["losses"][0]
@@ -122,7 +122,7 @@ def test_the_rule_in_units_of_the_first_loss_is_the_librarys():
 
 def test_constants_that_are_inputs_share_a_program():
     assert NONE.form == LINEAR[0].form == UNTUNED.form
-    assert Method("paper", {"kappa": 1, "rho": 1}).form == Method("paper", {"kappa": 2}).form
+    assert Method("auto", {"fraction": 1, "rho": 1}).form == Method("auto", {"patience": 2}).form
     assert Method("self-tuned", {"C": 1.0}).form != Method("self-tuned", {"C": 2.0}).form
 
 
