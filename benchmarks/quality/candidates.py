@@ -1,6 +1,6 @@
 """The rules that the study `develop` chooses from, round by round, and the chosen one."""
 
-from benchmarks.quality.methods import Method
+from benchmarks.quality.methods import LINEAR, NONE, Method
 
 ROUND_1: tuple[Method, ...] = tuple(
     Method("auto", {"fraction": fraction, "rho": rho})
@@ -17,3 +17,15 @@ ROUND_3: tuple[Method, ...] = ()
 
 SELF_TUNED: Method | None = None
 """The rule of the study `test`; set after the choice, before the study is run."""
+
+_NO_RULE = 1e30
+"""A `C` that no loss reaches: the factor is the guard's alone."""
+
+SPIKES: tuple[Method, ...] = (
+    NONE,
+    LINEAR[2],
+    *(Method("self-tuned", {"C": _NO_RULE, "spike_threshold": z}) for z in (3.0, 6.0)),
+    Method("self-tuned", {"C": "auto"}),
+    Method("self-tuned", {"C": "auto", "spike_threshold": 3.0}),
+)
+"""The study `spikes`: clipping alone, the guard alone, the rule, and both."""

@@ -54,6 +54,7 @@ STUDIES: dict[str, Study] = {
         ("development",), (NONE, *LINEAR, *candidates.ROUND_1, *candidates.ROUND_2), seeds=(0,)
     ),
     "choose": Study(("development",), (NONE, *LINEAR, *candidates.ROUND_3), seeds=(1, 2)),
+    "spikes": Study(("corrupted",), candidates.SPIKES, seeds=(0, 1, 2)),
     "test": Study(
         ("test", "situation"),
         (NONE, *LINEAR, *([candidates.SELF_TUNED] if candidates.SELF_TUNED else [])),

@@ -10,7 +10,7 @@ import numpy as np
 
 Arrays = tuple[np.ndarray, ...]
 
-DEVELOPMENT, TEST, SITUATION = "development", "test", "situation"
+DEVELOPMENT, TEST, SITUATION, CORRUPTED = "development", "test", "situation", "corrupted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Workload:
     Args:
         name: The name of its file.
         kind: `"development"`: a rule may be chosen on it; `"test"`: it is run once, with the rule
-            as it is; `"situation"`: the same, for a change that a step count cannot see.
+            as it is; `"situation"`: the same, for a change that a step count cannot see;
+            `"corrupted"`: for the study of the spike guard.
         description: One sentence for the report.
         version: Goes up whenever a change alters the results: old ones are then not taken for new.
         updates: Number of updates.
