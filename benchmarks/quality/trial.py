@@ -13,7 +13,6 @@ import time
 from typing import Any
 
 import jax
-import keras
 import numpy as np
 
 from benchmarks.quality.methods import Method
@@ -102,7 +101,6 @@ class Program:
 
     def initial_values(self, seed: int) -> tuple[list, list]:
         """The seed's values of the trainable and of the other variables of the model."""
-        keras.utils.clear_session(free_memory=False)
         model = self.workload.model(seed)
         if self.workload.start is not None:
             model.set_weights(self.workload.start(seed))
@@ -137,7 +135,8 @@ class Program:
             rates = course * np.minimum(np.arange(1, updates + 1) / max(float(warmup), 1.0), 1.0)
         return {
             "losses": losses,
-            "factors": rates / course,
+            # A peak rate of 0 has no factor.
+            "factors": rates / np.where(course > 0.0, course, np.nan),
             "initial": {name: float(value) for name, value in self.before[seed].items()},
             "final": {name: float(value) for name, value in logs.items()},
             "weights": [np.asarray(value) for value in weights],
