@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import jax
+import keras
 import numpy as np
 
 from benchmarks.quality.methods import Method
@@ -72,7 +73,7 @@ class Program:
             self.model.compute_metrics(x, *y, outputs)
             self.model.reset_metrics()
         self.names = [variable.name for variable in self.optimizer.variables]
-        self.optimizer_values = [np.asarray(v) for v in self.optimizer.variables]
+        self.optimizer_values = [keras.ops.convert_to_numpy(v) for v in self.optimizer.variables]
         self.metrics_values = [np.zeros(v.shape, v.dtype) for v in self.model.metrics_variables]
         self.held_out = tuple(jax.numpy.asarray(array) for array in workload.held_out())
         self.before: dict[int, dict] = {}  # By seed, the evaluation before training.
@@ -104,8 +105,8 @@ class Program:
         model = self.workload.model(seed)
         if self.workload.start is not None:
             model.set_weights(self.workload.start(seed))
-        trainable = [np.asarray(v) for v in model.trainable_variables]
-        return trainable, [np.asarray(v) for v in model.non_trainable_variables]
+        trainable = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+        return trainable, list(map(keras.ops.convert_to_numpy, model.non_trainable_variables))
 
     def run(self, method: Method, rate: float, seed: int, updates: int) -> dict[str, Any]:
         """Trains once and evaluates; the curves are those of all updates, as arrays."""
