@@ -73,7 +73,7 @@ class Program:
             self.model.compute_metrics(x, *y, outputs)
             self.model.reset_metrics()
         self.names = [variable.name for variable in self.optimizer.variables]
-        self.optimizer_values = [np.asarray(v) for v in self.optimizer.variables]
+        self.optimizer_values = [keras.ops.convert_to_numpy(v) for v in self.optimizer.variables]
         self.metrics_values = [np.zeros(v.shape, v.dtype) for v in self.model.metrics_variables]
         self.held_out = tuple(jax.numpy.asarray(array) for array in workload.held_out())
         self.before: dict[int, dict] = {}  # By seed, the evaluation before training.
@@ -102,12 +102,11 @@ class Program:
 
     def initial_values(self, seed: int) -> tuple[list, list]:
         """The seed's values of the trainable and of the other variables of the model."""
-        keras.utils.clear_session(free_memory=False)
         model = self.workload.model(seed)
         if self.workload.start is not None:
             model.set_weights(self.workload.start(seed))
-        trainable = [np.asarray(v) for v in model.trainable_variables]
-        return trainable, [np.asarray(v) for v in model.non_trainable_variables]
+        trainable = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+        return trainable, list(map(keras.ops.convert_to_numpy, model.non_trainable_variables))
 
     def run(self, method: Method, rate: float, seed: int, updates: int) -> dict[str, Any]:
         """Trains once and evaluates; the curves are those of all updates, as arrays."""
@@ -137,7 +136,8 @@ class Program:
             rates = course * np.minimum(np.arange(1, updates + 1) / max(float(warmup), 1.0), 1.0)
         return {
             "losses": losses,
-            "factors": rates / course,
+            # A peak rate of 0 has no factor.
+            "factors": rates / np.where(course > 0.0, course, np.nan),
             "initial": {name: float(value) for name, value in self.before[seed].items()},
             "final": {name: float(value) for name, value in logs.items()},
             "weights": [np.asarray(value) for value in weights],

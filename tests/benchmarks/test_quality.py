@@ -14,6 +14,7 @@ from benchmarks.quality import records, report, studies, trial, workload
 from benchmarks.quality.methods import LINEAR, NONE, UNTUNED, Method
 from benchmarks.quality.rates import SharedCourse
 from benchmarks.quality.trial import Program, Trial
+from benchmarks.quality.workloads import vae
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
 from recipes.common.errors import InputError
 from recipes.common.schedules import WarmupStableDecay
@@ -118,6 +119,28 @@ def test_the_rule_in_units_of_the_first_loss_is_the_librarys():
     other = program.run(method, 0.01, seed=4, updates=UPDATES)
     assert other["losses"][0] != result["losses"][0]
     assert other["factors"][0] == pytest.approx(0.8**2, rel=1e-4)
+
+
+def test_a_train_step_of_its_own():
+    def images(seed, updates):
+        rng = np.random.default_rng(seed)
+        return (rng.integers(0, 256, size=(updates, BATCH, 28, 28, 1)).astype("uint8"),)
+
+    work = dataclasses.replace(vae.WORKLOAD, training=images, held_out=lambda: images(7, 1))
+    method = Method("paper", {"kappa": 0.9, "rho": 2.0})
+    result = Program(work, method).run(method, 0.01, seed=3, updates=UPDATES)
+    assert result["losses"][0] > 500.0
+    rule = LossAdaptiveLearningRate(_course(0.01, UPDATES), 0.9 * result["losses"][0], rho=2.0)
+    losses, _ = _fit(work, LossAware(work.optimizer(rule)), 3, UPDATES)
+    np.testing.assert_allclose(result["losses"], losses, rtol=1e-5)
+
+
+def test_a_run_may_start_from_given_weights():
+    weights = [0.5 * value for value in _model(8).get_weights()]
+    work = dataclasses.replace(TINY, start=lambda seed: weights)
+    result = Program(work, NONE).run(NONE, 0.0, seed=3, updates=2)
+    for value, expected in zip(result["weights"], weights, strict=True):
+        np.testing.assert_array_equal(value, expected)
 
 
 def test_constants_that_are_inputs_share_a_program():

@@ -59,8 +59,9 @@ class Autoencoder(keras.Model):
 
     def train_step(self, state, batch):
         trainable, others, optimizer_values, metrics_values = state
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
         gradient = jax.value_and_grad(self.objective, has_aux=True)
-        (loss, (*parts, others)), gradients = gradient(trainable, others, batch[0])
+        (loss, (*parts, others)), gradients = gradient(trainable, others, images)
         if hasattr(self.optimizer, "observe"):  # The line that a loss-driven rate asks for.
             self.optimizer.observe(loss)
         trainable, optimizer_values = self.optimizer.stateless_apply(
@@ -71,7 +72,8 @@ class Autoencoder(keras.Model):
 
     def test_step(self, state, batch):
         trainable, others, metrics_values = state
-        loss, (*parts, others) = self.objective(trainable, others, batch[0])
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        loss, (*parts, others) = self.objective(trainable, others, images)
         logs, metrics_values = self._track(metrics_values, (loss, *parts))
         return logs, (trainable, others, metrics_values)
 
