@@ -29,12 +29,13 @@ def main(argv: list[str] | None = None) -> int:
     for name, explanation in (
         ("run", "run the trials that have no result yet"),
         ("report", "tables and figures from the results"),
+        ("choose", "the protocol's rule of choice, from the results"),
         ("list", "what there is to run, and what is done"),
     ):
         command = commands.add_parser(name, help=explanation)
         command.add_argument("study", help="scan, develop or test")
         command.add_argument("--results", type=Path, help="folder instead of the study's own")
-        if name != "report":
+        if name in ("run", "list"):
             command.add_argument("--workloads", help="names, with commas; default: the study's")
             command.add_argument("--methods", help="names or families, with commas; default: all")
             command.add_argument("--updates", type=int, help="instead of each workload's own")
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
     import keras
 
-    from benchmarks.quality import records, report, studies
+    from benchmarks.quality import choice, records, report, studies
 
     if options.study not in studies.STUDIES:
         parser.error(f"the studies are {', '.join(studies.STUDIES)}. Received: {options.study}")
@@ -54,6 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     folder = options.results or records.RESULTS / options.study
     if options.command == "report":
         print(report.write_report(options.study, folder))
+        return 0
+    if options.command == "choose":
+        print(choice.ranking(folder))
         return 0
     names, methods = (
         [part for part in text.split(",") if part] if text else None

@@ -9,8 +9,22 @@ ROUND_1: tuple[Method, ...] = tuple(
 )
 """Fraction and exponent, with no end of warm-up but that of the loss."""
 
-ROUND_2: tuple[Method, ...] = ()
-"""An end of warm-up and smoothing, for the best two of round 1."""
+_BEST_OF_ROUND_1 = ({"fraction": 0.6, "rho": 2.0}, {"fraction": 0.5, "rho": 2.0})
+
+ROUND_2: tuple[Method, ...] = (
+    *(
+        Method("auto", {**best, "min_steps": steps, "patience": patience})
+        for best in _BEST_OF_ROUND_1
+        for patience in (100.0, 300.0)
+        for steps in (30.0, 100.0, 300.0)
+    ),
+    *(
+        Method("auto", {"fraction": 1.0, "rho": 2.0, "min_steps": steps, "patience": 100.0})
+        for steps in (30.0, 100.0, 300.0)
+    ),
+)
+"""A limit on the rise and an end of warm-up, for the best two of round 1; and as a control the
+limit alone: with a fraction of 1 the loss only counts where it is above the first one."""
 
 ROUND_3: tuple[Method, ...] = ()
 """The best three of round 2, with more seeds."""

@@ -59,6 +59,7 @@ class TunableRule(LossAdaptiveLearningRate):
     INPUTS: ClassVar = {
         "fraction": 0.5,
         "rho": 1.0,
+        "min_steps": 1.0,
         "tolerance": 0.05,
         "patience": NO_END,
         "smoothing": 0.0,
@@ -74,7 +75,7 @@ class TunableRule(LossAdaptiveLearningRate):
         rule = copy.copy(self)
         rule._in_use = False
         rule.C = object.__new__(AutoC)
-        for name in ("fraction", "tolerance", "patience"):
+        for name in ("fraction", "min_steps", "tolerance", "patience"):
             object.__setattr__(rule.C, name, state[name])
         object.__setattr__(rule.C, "first", 1)
         rule.rho, rule.smoothing = state["rho"], state["smoothing"]

@@ -19,22 +19,27 @@ class AutoC:
     r"""How `LossAdaptiveLearningRate` finds its `C` by itself.
 
     $$C = \kappa\,(\bar f_0 - f^*), \qquad
-    \text{factor}_k = \max\{\min\{1, (C/\Delta_k)^\rho\}, r_k\}$$
+    \text{factor}_k = \min\{\max\{\min\{1, (C/\Delta_k)^\rho\}, r_k\},\;
+    \text{factor}_{k-1} + 1/T\}$$
 
-    with the mean $\bar f_0$ of the first losses. So the rate starts at $\kappa^\rho$ of the base
-    rate, and the factor is 1 once the gap has fallen to the share $\kappa$ of what it was.
+    with the mean $\bar f_0$ of the first losses, so that the factor may be 1 once the gap has
+    fallen to the share $\kappa$ of what it was.
 
-    A loss that never falls so far must not hold the rate down for good: it may have a high
-    floor (label smoothing, a large vocabulary) or be low already (fine-tuning). So the warm-up
-    ends where the loss has stopped falling. The floor $r_k$ rises from 0 to 1 in `patience`
-    steps in which the loss does not fall, and more slowly where it falls by less than the share
-    `tolerance` of the gap in 100 steps. It counts from the 25th loss on and never falls.
+    * It rises by at most $1/T$ a step, from 0. Where the loss halves in a few steps (targets that
+      nobody normalised, a large bias to learn) a warm-up that ends with them would be none.
+    * A loss that never falls so far must not hold the rate down for good: it may have a high
+      floor (label smoothing, a large vocabulary) or be low already (fine-tuning). So the warm-up
+      ends where the loss has stopped falling. The floor $r_k$ rises from 0 to 1 in `patience`
+      steps in which the loss does not fall, and more slowly where it falls by less than the share
+      `tolerance` of the gap in 100 steps. It counts from the 25th loss on and never falls.
 
     All of it is a handful of scalars in the optimizer's state: saved, resumed, the same on every
     replica.
 
     Args:
         fraction: Float in (0, 1], $\kappa$.
+        min_steps: Float >= 1, $T$, the fewest steps in which the factor rises from 0 to 1, or
+            `None`: no limit.
         first: Integer >= 1, the number of finite losses in $\bar f_0$.
         tolerance: Float > 0, the relative fall of the gap in 100 steps below which the loss
             counts as stalled, in part.
@@ -50,7 +55,7 @@ class AutoC:
     >>> import keras
     >>> from keras_h0h1 import LossAdaptiveLearningRate, LossAware
     >>> from keras_h0h1.schedules import AutoC
-    >>> schedule = LossAdaptiveLearningRate(0.8, C=AutoC(fraction=0.5), rho=3.0)
+    >>> schedule = LossAdaptiveLearningRate(0.8, C=AutoC(fraction=0.5, min_steps=None), rho=3.0)
     >>> optimizer = LossAware(keras.optimizers.SGD(schedule))
     >>> weight = keras.Variable([1.0])
     >>> for loss in (6.0, 4.0, 3.0):
@@ -62,6 +67,7 @@ class AutoC:
     """
 
     fraction: float = 0.5
+    min_steps: float | None = 100.0
     first: int = 1
     tolerance: float = 0.05
     patience: float | None = 100.0
@@ -72,8 +78,9 @@ class AutoC:
             "first": check_integer("first", self.first, low=1),
             "tolerance": check_number("tolerance", self.tolerance, low=0.0, strict=True),
         }
-        if self.patience is not None:
-            check["patience"] = check_number("patience", self.patience, low=1.0)
+        for name in ("min_steps", "patience"):
+            if getattr(self, name) is not None:
+                check[name] = check_number(name, getattr(self, name), low=1.0)
         for name, value in check.items():
             object.__setattr__(self, name, value)
 
@@ -90,6 +97,7 @@ class AutoC:
             "fast_average": 0.0,
             "slow_average": 0.0,
             "release": 0.0,
+            "risen": 0.0,
         }
 
     def update(self, state: dict[str, Any], loss, f_star) -> dict[str, Any]:
@@ -121,3 +129,10 @@ class AutoC:
         added = 0.0 * stalled if self.patience is None else stalled / self.patience
         new["release"] = ops.minimum(state["release"] + added, one)
         return new
+
+    def limited(self, state: dict[str, Any], factor):
+        """The factor, at most `1 / min_steps` above that of the last step."""
+        if self.min_steps is None:
+            return factor
+        limited = ops.minimum(factor, state["risen"] + 1.0 / self.min_steps)
+        return ops.where(state["tuned"] > 0.0, limited, factor)

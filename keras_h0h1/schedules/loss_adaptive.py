@@ -182,18 +182,24 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
         f_star, batch_loss = self.f_star, loss
         if f_star == "auto":
             f_star = self_tuning.lower_bound(state["lowest_loss"])
-        C, floor = state["C"], ops.full_like(loss, self.min_factor)
+        C, release = state["C"], 0.0
         if self.auto is not None:
             new |= self.auto.update(state, loss, f_star)
             # 0 before the first loss above the bound; the gap is 0 then, too.
             C = ops.where(new["C"] > 0.0, new["C"], ops.ones_like(loss))
-            floor = ops.maximum(new["release"] * state["tuned"], floor)
+            release = new["release"] * state["tuned"]
         if self.smoothing is not None:
             s = self.smoothing
             new["average"] = self_tuning.moving_average(state["average"], loss, s)
             new["weight"] = s * state["weight"] + (1.0 - s)
             loss = new["average"] / new["weight"]
-        factor = ops.maximum(step_sizes.practical_factor(loss, C, f_star, self.rho), floor)
+        factor = step_sizes.practical_factor(loss, C, f_star, self.rho)
+        if self.auto is not None:
+            factor = self.auto.limited(state, ops.maximum(factor, release))
+        if self.min_factor > 0.0:
+            factor = ops.maximum(factor, self.min_factor)
+        if self.auto is not None:
+            new["risen"] = factor
         if self.latch:
             reached = ops.cast(factor >= 1.0, factor.dtype)
             new["latched"] = ops.maximum(state["latched"], reached)

@@ -14,12 +14,14 @@ SGD = keras.optimizers.SGD
 BASE = 0.5
 
 
-def reference(losses, fraction=0.5, first=1, tolerance=0.05, patience=100.0, rho=3.0, f_star=None):
+def reference(
+    losses, fraction=0.5, min_steps=100.0, first=1, tolerance=0.05, patience=100.0, rho=3.0
+):
     """The factor after each loss: averages as explicit weighted sums over all losses."""
-    losses, factors, release = np.asarray(losses, "float64"), [], 0.0
+    losses, factors, release, risen = np.asarray(losses, "float64"), [], 0.0, 0.0
     for k in range(1, len(losses) + 1):
         seen = losses[:k]
-        infimum = min(0.0, 2.0 * seen.min()) if f_star is None else f_star
+        infimum = min(0.0, 2.0 * seen.min())
         C = fraction * (seen[:first].mean() - infimum)
         ages = np.arange(k)[::-1]
         (fast, fast_age), (slow, slow_age) = (
@@ -31,7 +33,9 @@ def reference(losses, fraction=0.5, first=1, tolerance=0.05, patience=100.0, rho
             stalled = min(max(1.0 - fall / tolerance, 0.0), 1.0)
             release = min(1.0, release + (stalled / patience if patience else 0.0))
         gap = max(losses[k - 1] - infimum, 0.0)
-        factors.append(max(1.0 / max(1.0, (gap / C) ** rho), release))
+        limit = risen + 1.0 / min_steps if min_steps else 1.0
+        risen = min(max(1.0 / max(1.0, (gap / C) ** rho), release), limit)
+        factors.append(risen)
     return np.array(factors)
 
 
@@ -59,15 +63,15 @@ def falling(steps, floor, seed=0):
     "auto, rho",
     [
         (AutoC(), None),
-        (AutoC(fraction=0.3, first=4, tolerance=0.2, patience=10), 1.5),
-        (AutoC(patience=None), 2.0),
+        (AutoC(0.3, min_steps=10, first=4, tolerance=0.2, patience=10), 1.5),
+        (AutoC(min_steps=None, patience=None), 2.0),
     ],
 )
 def test_the_factor_follows_the_reference(auto, rho, floor, floatx):
     losses = falling(80, floor)
     factors, optimizer = taken(LossAdaptiveLearningRate(BASE, C=auto, rho=rho), losses)
     expected = reference(
-        losses, auto.fraction, auto.first, auto.tolerance, auto.patience, rho or 3.0
+        losses, auto.fraction, auto.min_steps, auto.first, auto.tolerance, auto.patience, rho or 3
     )
     assert expected[0] < 0.5
     np.testing.assert_allclose(factors, expected, rtol=1e-4 if floatx == "float32" else 1e-9)
@@ -101,7 +105,7 @@ def test_the_unit_of_the_loss_does_not_matter(scale):
 
 def test_a_loss_with_a_high_floor_ends_the_warm_up():
     """It never falls to half of what it was, as in fine-tuning."""
-    factors, _ = taken(LossAdaptiveLearningRate(BASE), [3.0] * 124)
+    factors, _ = taken(LossAdaptiveLearningRate(BASE, AutoC(min_steps=None)), [3.0] * 124)
     np.testing.assert_allclose(factors[:24], 0.125, rtol=1e-6)
     assert factors[123] == pytest.approx(1.0, abs=1e-2)
     assert (np.diff(factors) >= 0).all()
@@ -109,16 +113,18 @@ def test_a_loss_with_a_high_floor_ends_the_warm_up():
 
 def test_losses_below_zero_lower_the_bound():
     losses = [4.0, 1.0, -1.0, -2.0, 0.0, 4.0]
-    factors, _ = taken(LossAdaptiveLearningRate(BASE, rho=1.0), losses)
+    factors, _ = taken(LossAdaptiveLearningRate(BASE, AutoC(min_steps=None), rho=1.0), losses)
     # f* = 0, 0, -2, -4, -4, -4 and C = (4 - f*)/2
     np.testing.assert_allclose(factors, [0.5, 1, 1, 1, 1, 0.5], rtol=1e-6)
-    factors, _ = taken(LossAdaptiveLearningRate(BASE, rho=1.0), [-1.0, -1.0, 3.0])
+    factors, _ = taken(
+        LossAdaptiveLearningRate(BASE, AutoC(min_steps=None), rho=1.0), [-1.0, -1.0, 3.0]
+    )
     np.testing.assert_allclose(factors, [0.5, 0.5, 0.1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("f_star", ["auto", 0.0, 2.0])
 def test_a_first_loss_at_the_bound_is_passed_over(f_star):
-    schedule = LossAdaptiveLearningRate(BASE, f_star=f_star, rho=1.0)
+    schedule = LossAdaptiveLearningRate(BASE, AutoC(min_steps=None), f_star, rho=1.0)
     infimum = 0.0 if f_star == "auto" else f_star
     losses = [infimum, float("nan"), infimum, infimum + 4.0, infimum + 2.0]
     factors, optimizer = taken(schedule, losses)
@@ -129,9 +135,10 @@ def test_a_first_loss_at_the_bound_is_passed_over(f_star):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_losses_that_are_not_finite_are_not_counted(bad):
     losses = list(falling(30, 2.0))
-    clean, _ = taken(LossAdaptiveLearningRate(BASE, AutoC(first=3)), losses)
+    clean, _ = taken(LossAdaptiveLearningRate(BASE, AutoC(min_steps=8, first=3)), losses)
     mixed, _ = taken(
-        LossAdaptiveLearningRate(BASE, AutoC(first=3)), [bad, *losses[:2], bad, *losses[2:]]
+        LossAdaptiveLearningRate(BASE, AutoC(min_steps=8, first=3)),
+        [bad, *losses[:2], bad, *losses[2:]],
     )
     np.testing.assert_array_equal(np.delete(mixed, [0, 3]), clean)
 
@@ -174,13 +181,13 @@ def test_saved_and_resumed_as_if_never_stopped(tmp_path):
 
 def test_the_configuration_is_complete():
     schedule = LossAdaptiveLearningRate(
-        0.1, AutoC(0.4, 3, 0.1, None), "auto", 2.0, 0.5, True, 0.01, 4.0
+        0.1, AutoC(0.4, 50, 3, 0.1, None), "auto", 2.0, 0.5, True, 0.01, 4.0
     )
     again = LossAdaptiveLearningRate.from_config(schedule.get_config())
     assert again.get_config() == schedule.get_config() and again.C == schedule.C
     text = keras.saving.serialize_keras_object(LossAware(SGD(schedule)))
     restored = keras.saving.deserialize_keras_object(text)
-    assert restored.rate_states[0].schedule.C == AutoC(0.4, 3, 0.1, None)
+    assert restored.rate_states[0].schedule.C == AutoC(0.4, 50, 3, 0.1, None)
 
 
 def test_C_is_set_in_mid_training_without_a_retrace_and_with_its_moments():
@@ -210,7 +217,9 @@ def test_C_is_set_in_mid_training_without_a_retrace_and_with_its_moments():
 
 
 def test_a_number_that_is_set_takes_the_place_of_auto():
-    _, optimizer = taken(LossAdaptiveLearningRate(BASE, rho=1.0), [8.0] * 130)
+    _, optimizer = taken(
+        LossAdaptiveLearningRate(BASE, AutoC(min_steps=None), rho=1.0), [8.0] * 130
+    )
     assert float(optimizer.C) == 4.0 and float(optimizer.learning_rate_factor) == 1.0
     optimizer.C = 2.0
     optimizer.apply([ops.zeros((1,))], loss=8.0)
@@ -269,6 +278,7 @@ def test_what_is_not_allowed(arguments):
 @pytest.mark.parametrize(
     "arguments",
     [
+        {"min_steps": 0.5},
         {"fraction": 0.0}, {"fraction": 1.5}, {"first": 0}, {"first": 2.0}, {"tolerance": 0.0},
         {"patience": 0.5}, {"patience": float("inf")},
     ],
@@ -312,3 +322,22 @@ def test_losses_that_stay_high_are_no_spike_for_long():
     losses = [2.0] * 60 + [20.0] * 80
     factors, _ = taken(LossAdaptiveLearningRate(BASE, C=100.0, spike_threshold=4.0), losses)
     assert factors[60] < 1e-3 and (factors[-20:] == 1.0).all()
+
+
+def test_the_factor_rises_by_so_much_and_falls_at_once():
+    losses = [8.0, 8.0, 1.0, 1.0, 1.0, 16.0, 1.0]
+    schedule = LossAdaptiveLearningRate(BASE, AutoC(min_steps=10), rho=1.0)
+    factors, _ = taken(schedule, losses)
+    np.testing.assert_allclose(factors, [0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.35], rtol=1e-5)
+    floored = LossAdaptiveLearningRate(BASE, AutoC(min_steps=10), rho=1.0, min_factor=0.4)
+    factors, _ = taken(floored, losses)
+    np.testing.assert_allclose(factors, [0.4, 0.5, 0.6, 0.7, 0.8, 0.4, 0.5], rtol=1e-5)
+
+
+def test_a_spike_does_not_start_the_rise_anew():
+    losses = [4.0] * 30 + [400.0, 1.0]
+    schedule = LossAdaptiveLearningRate(
+        BASE, AutoC(fraction=1.0, min_steps=10), rho=0.1, spike_threshold=4.0
+    )
+    factors, _ = taken(schedule, losses)
+    assert factors[29] == 1.0 and factors[30] < 0.01 and factors[31] > 0.7
