@@ -1,7 +1,26 @@
-"""Learning-rate schedules that follow the loss. A new one: subclass `LossDrivenSchedule`."""
+"""Learning-rate schedules: those that follow the loss, and those they are compared with.
+
+A new one that follows the loss: subclass `LossDrivenSchedule`.
+"""
 
 from keras_h0h1.schedules.base import LossDrivenSchedule
+from keras_h0h1.schedules.gradient_norm import GradientNormLearningRate
 from keras_h0h1.schedules.loss_adaptive import LossAdaptiveLearningRate
 from keras_h0h1.schedules.smoothness import SmoothnessLearningRate
+from keras_h0h1.schedules.untuned_warmup import (
+    RectifiedWarmup,
+    UntunedExponentialWarmup,
+    UntunedLinearWarmup,
+)
+from keras_h0h1.schedules.warmup_stable_decay import WarmupStableDecay
 
-__all__ = ["LossAdaptiveLearningRate", "LossDrivenSchedule", "SmoothnessLearningRate"]
+__all__ = [
+    "GradientNormLearningRate",
+    "LossAdaptiveLearningRate",
+    "LossDrivenSchedule",
+    "RectifiedWarmup",
+    "SmoothnessLearningRate",
+    "UntunedExponentialWarmup",
+    "UntunedLinearWarmup",
+    "WarmupStableDecay",
+]
