@@ -6,6 +6,7 @@ A new one that follows the loss: subclass `LossDrivenSchedule`.
 from keras_h0h1.schedules.base import LossDrivenSchedule
 from keras_h0h1.schedules.gradient_norm import GradientNormLearningRate
 from keras_h0h1.schedules.loss_adaptive import LossAdaptiveLearningRate
+from keras_h0h1.schedules.scaled import ScaledLearningRate
 from keras_h0h1.schedules.simulation import Simulation, plot, simulate
 from keras_h0h1.schedules.smoothness import SmoothnessLearningRate
 from keras_h0h1.schedules.untuned_warmup import (
@@ -20,6 +21,7 @@ __all__ = [
     "LossAdaptiveLearningRate",
     "LossDrivenSchedule",
     "RectifiedWarmup",
+    "ScaledLearningRate",
     "Simulation",
     "SmoothnessLearningRate",
     "UntunedExponentialWarmup",

@@ -32,6 +32,7 @@ def test_examples(name):
         "step_sizes", "loss_adaptive", "smoothness", "loss_aware", "loss_scale_optimizer",
         "adaptive_gd", "learning_rate_logger", "loss_adaptive_warmup", "warmup_factors",
         "warmup_stable_decay", "untuned_warmup", "gradient_norm", "simulation",
+        "scaled", "layerwise",
     )  # fmt: skip
     assert (result.attempted > 0) == has_examples
 
