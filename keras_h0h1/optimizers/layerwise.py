@@ -24,7 +24,8 @@ class _Groups:
 
     def index(self, path: str) -> int | None:
         for i, pattern in enumerate(self.patterns):
-            if pattern is None or re.fullmatch(pattern, path):
+            # `(.*/)?`: the names of the layers around, as that of the model, may be left out.
+            if pattern is None or re.fullmatch(f"(.*/)?(?:{pattern})", path):
                 return i
         return None
 
@@ -42,9 +43,9 @@ class Layerwise(keras.optimizers.MultiOptimizer):
     Layer-wise learning-rate decay is the usual case. Put it between `LossAware` and the optimizer:
 
     ```python
-    blocks = {rf"bert/layer_{i}/.*": 0.9 ** (12 - i) for i in range(12)}
+    blocks = {f"layer_{i}/.*": 0.9 ** (12 - i) for i in range(12)}
     optimizer = keras.optimizers.AdamW(LossAdaptiveLearningRate(1e-4, C=1.0))
-    model.compile(LossAware(Layerwise(optimizer, {"bert/embedding.*": 0.25, **blocks})))
+    model.compile(LossAware(Layerwise(optimizer, {"embedding/.*": 0.25, **blocks})))
     ```
 
     Each group has a copy of the optimizer (Keras' `MultiOptimizer`) with a
@@ -62,8 +63,10 @@ class Layerwise(keras.optimizers.MultiOptimizer):
         optimizer: A Keras optimizer with a loss-driven schedule, not built. It is copied, not
             kept.
         multipliers: Dictionary of regular expressions to floats >= 0, the multipliers. An
-            expression has to match the whole `path` of a variable, such as `"dense_1/kernel"`, as
-            in `keras.optimizers.OptimizerMap`; the first that matches counts.
+            expression has to match the whole `path` of a variable, such as
+            `"sequential/dense_1/kernel"`, or the end of it after a slash: `"dense_1/.*"`,
+            `"dense_1/kernel"` and `"kernel"` match this one, `"dense"` does not. The first that
+            matches counts.
         default: Float >= 0, the multiplier of variables that no expression matches. Defaults to
             `1.0`. With `None` there must be no such variable.
         name: String. Defaults to `"layerwise"`.
@@ -176,7 +179,8 @@ class Layerwise(keras.optimizers.MultiOptimizer):
                 )
             if i not in found:
                 raise ValueError(
-                    "Each expression has to be the first to match the whole path of some variable. "
+                    "Each expression has to be the first to match the path of some variable, all "
+                    "of it or its end after a slash. "
                     f"Received: {pattern!r}, which is not, with the variables {paths}"
                 )
         super().build(variables)

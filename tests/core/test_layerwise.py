@@ -96,15 +96,22 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_multipliers_of_one_change_nothing(options):
-    """In `fit`, bit for bit: the norm of all gradients clips, not that of each group's own."""
-    bare = LossAware(keras.optimizers.Adam(LossAdaptiveLearningRate(0.05, C=2.0), **options))
-    ours = keras.optimizers.Adam(LossAdaptiveLearningRate(0.05, C=2.0), **options)
-    ours = LossAware(Layerwise(ours, {".*kernel": 1.0}))
-    expected = problems.fit(problems.mlp(bare))
-    assert problems.largest_difference(problems.fit(problems.mlp(ours)), expected) == 0.0
+    bare = LossAware(keras.optimizers.Adam(_schedule(), **options))
+    ours = LossAware(Layerwise(keras.optimizers.Adam(_schedule(), **options), {"block_1": 1.0}))
+    for expected, got in zip(_run(bare, _variables()), _run(ours, _variables()), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_multipliers_of_one_change_nothing_in_fit():
+    """Bit for bit: the norm of all gradients clips, not that of each group's own."""
+    arguments = {"global_clipnorm": 0.5, "weight_decay": 0.1}
+    bare = LossAware(keras.optimizers.Adam(LossAdaptiveLearningRate(0.05, C=2.0), **arguments))
+    ours = keras.optimizers.Adam(LossAdaptiveLearningRate(0.05, C=2.0), **arguments)
+    ours = LossAware(Layerwise(ours, {"kernel": 1.0}))
+    expected = problems.fit(problems.mlp(bare), epochs=1)
+    assert problems.largest_difference(problems.fit(problems.mlp(ours), epochs=1), expected) == 0.0
     # A wrapper's options are read as those of the optimizer inside.
-    if "global_clipnorm" in options:
-        assert ours.global_clipnorm == 0.5
+    assert ours.global_clipnorm == 0.5
 
 
 @pytest.mark.parametrize("scale", [None, 64.0])
@@ -121,11 +128,16 @@ def test_the_norm_of_all_gradients_clips(scale):
     assert float(b[0]) == pytest.approx(-0.5 * 0.8, rel=1e-6)
 
 
+MULTIPLIERS = {"bias": 2.0, "dense/.*": 0.5, "second/.*|top/.*": 0.1}
+
+
 def _fitted(scaled=False):
     base = keras.optimizers.schedules.CosineDecay(0.05, 30)
     schedule = LossAdaptiveLearningRate(base, C=2.0, smoothing=0.5, latch=True)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, global_clipnorm=1.0)
-    optimizer = LossAware(Layerwise(optimizer, {r".*bias": 2.0, r"dense/.*": 0.5, r".*e.*": 0.1}))
+    optimizer = LossAware(
+        Layerwise(optimizer, {"bias": 2.0, "dense/.*": 0.5, "second/.*|top/.*": 0.1}, None)
+    )
     return LossScaleOptimizer(optimizer) if scaled else optimizer
 
 
@@ -156,7 +168,7 @@ def test_save_load_continue(scaled, tmp_path):
     inner = loaded.optimizer.inner_optimizer
     inner = inner.inner_optimizer if scaled else inner
     assert type(inner) is Layerwise
-    assert inner.multipliers == {r".*bias": 2.0, r"dense/.*": 0.5, r".*e.*": 0.1, None: 1.0}
+    assert inner.multipliers == MULTIPLIERS
     assert problems.largest_difference(problems.fit(loaded, epochs=1), expected) == 0.0
 
 
@@ -181,7 +193,7 @@ def test_a_base_rate_that_was_set_is_that_of_every_group():
 def test_the_logger_has_one_row_for_all_groups():
     logger = LearningRateLogger()
     optimizer = keras.optimizers.SGD(LossAdaptiveLearningRate(0.05, C=2.0))
-    model = problems.mlp(LossAware(Layerwise(optimizer, {".*bias": 0.3, ".*kernel": 0.1}, None)))
+    model = problems.mlp(LossAware(Layerwise(optimizer, {"bias": 0.3, "kernel": 0.1}, None)))
     problems.fit(model, callbacks=[logger])
     run = simulate(LossAdaptiveLearningRate(0.05, C=2.0), logger)
     assert set(logger.history) == {"step", "batch_loss", "learning_rate", "learning_rate_factor",
@@ -208,8 +220,9 @@ def test_rules_of_the_theory_are_multiplied_too():
     ("multipliers", "default", "message"),
     [
         ({"embedding_2": 0.5}, 1.0, "'embedding_2', which is not"),
-        # Not a part of the path, but all of it.
+        # Not a part of a name, but all of it.
         ({"emb": 0.5}, 1.0, "'emb', which is not"),
+        ({"ding": 0.5}, 1.0, "'ding', which is not"),
         ({".*": 0.5, "head": 0.1}, None, "'head', which is not"),
         ({"embedding": 0.5}, None, r"no expression for \['block_1', 'head'\]"),
         ({".*": 0.5}, 1.0, "pass `default=None`"),
@@ -260,6 +273,18 @@ def test_expressions_without_variables_and_variables_without_expression(
 def test_bad_arguments(make, error):
     with pytest.raises(error, match=r"Received: "):
         make()
+
+
+def test_an_expression_may_leave_out_the_layers_around():
+    model = _model("sgd")
+    kernel = model.get_layer("second").kernel
+    assert kernel.path.endswith("/second/kernel") and kernel.path != "second/kernel"
+    for expression, index in {
+        "second/kernel": 0, "second/.*": 0, "kernel": 0, ".*": 0, kernel.path: 0,
+        "second": 1, "ond/kernel": 1, "second/ker": 1,
+    }.items():  # fmt: skip
+        choice = Layerwise(keras.optimizers.SGD(_schedule()), {expression: 0.5})._optimizer_map
+        assert choice.index(kernel.path) == index, expression
 
 
 def test_an_optimizer_with_state_is_refused():
