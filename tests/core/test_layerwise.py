@@ -75,13 +75,15 @@ def test_a_group_moves_as_with_an_optimizer_of_its_own(make):
     together = _variables()
     optimizer = make(_schedule())
     optimizer.exclude_from_weight_decay(var_names=["head"])
-    optimizer = LossAware(Layerwise(optimizer, {"emb.*": 0.25, "block_1": 4.0, ".*": 0.5}, None))
+    optimizer = LossAware(Layerwise(optimizer, {"emb.*": 0.25, ".*": 4.0}, None))
     got = _run(optimizer, together)
-    for i, multiplier in enumerate((0.25, 4.0, 0.5)):
+    for group, multiplier in (([0], 0.25), ([1, 2], 4.0)):
         own = make(_schedule(0.1 * multiplier))
+        # On PyTorch Keras stops where an optimizer has nothing to decay, so not of each group.
         own.exclude_from_weight_decay(var_names=["head"])
-        (alone,) = _run(LossAware(own), [_variables()[i]], pick=[i])
-        np.testing.assert_allclose(got[i], alone, rtol=1e-6)
+        alone = _run(LossAware(own), [_variables()[i] for i in group], pick=group)
+        for i, expected in zip(group, alone, strict=True):
+            np.testing.assert_allclose(got[i], expected, rtol=1e-6)
     optimizer.finalize_variable_values(together)
 
 
