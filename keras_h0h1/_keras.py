@@ -47,6 +47,13 @@ def set_schedule(optimizer, schedule) -> None:
     _allow_checkpoints(optimizer)
 
 
+def copy_weight_decay_exclusions(source, target) -> None:
+    """What `source.exclude_from_weight_decay` was told; an optimizer's configuration lacks it."""
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+        if name in vars(source):
+            setattr(target, name, vars(source)[name])
+
+
 def get_iterations(optimizer):
     """The counter that Keras passes to schedules.
 

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_h0h1 import _keras
 from keras_h0h1._validation import check_integer
-from keras_h0h1.optimizers import LossAware
+from keras_h0h1.optimizers import Layerwise, LossAware
 
 FIELDS = ("step", "batch_loss", "learning_rate", "learning_rate_factor", "effective_learning_rate")
 
@@ -25,7 +25,8 @@ class LearningRateLogger(keras.callbacks.Callback):
     of Keras that write it.
 
     A `MultiOptimizer` has several rates: the names then end in `/` and the name of the optimizer,
-    as `learning_rate/adam`.
+    as `learning_rate/adam`. Those of `keras_h0h1.optimizers.Layerwise` are multiples of one rate,
+    which is logged.
 
     With an optimizer that is not loss-aware the factor is 1 and `batch_loss` is NaN: plain runs
     can be logged for comparison. With `steps_per_execution > 1` Keras calls back once per
@@ -188,6 +189,8 @@ def read_rates(model) -> dict[str, float]:
     states = {id(state.leaf): state for state in _loss_driven_states(optimizer)}
     inner = optimizer.inner_optimizer if isinstance(optimizer, LossAware) else optimizer
     leaves = _keras.leaf_optimizers(inner)
+    if isinstance(inner, Layerwise):
+        return _unscaled_row(model, states)
     rows = [
         _loss_driven_row(model, states[id(leaf)]) if id(leaf) in states else _plain_row(model, leaf)
         for leaf in leaves
@@ -235,6 +238,17 @@ def _loss_driven_row(model, state):
         "learning_rate_factor": float(schedule.factor(values)),
         "effective_learning_rate": float(schedule.effective_rate(last, values)),
     }
+
+
+def _unscaled_row(model, states):
+    """The row of a multiplier of 1; each group's rates are its own multiple of these."""
+    states = sorted(states.values(), key=lambda state: abs(state.schedule.multiplier - 1.0))
+    row = _loss_driven_row(model, states[0])
+    multiplier = states[0].schedule.multiplier
+    if multiplier not in (0.0, 1.0):
+        row["learning_rate"] /= multiplier
+        row["effective_learning_rate"] /= multiplier
+    return row
 
 
 def _plain_row(model, optimizer):

@@ -126,18 +126,9 @@ class RateState:
             loss = total * (self.num_micro_batches / ops.maximum(count, ops.ones_like(count)))
             usable = ops.logical_and(window_ends, count > 0)
         norm = self._gradient_norm(gradients) if self.schedule.needs_gradient_norm else None
-        if norm is not None:
-            usable = ops.logical_and(usable, ops.isfinite(norm))
-        updates = self.schedule.next_state(state, loss, norm)
-        updates = {k: ops.cast(v, state[k].dtype) for k, v in updates.items()}
-        # All or none: an average and its weight belong together.
-        for value in updates.values():
-            usable = ops.logical_and(usable, ops.isfinite(value))
-        for name, value in updates.items():
-            new[name] = ops.where(usable, value, state[name])
         # The optimizer asks for the rate with the counter of this step and the new state.
         step = ops.convert_to_tensor(_keras.get_iterations(self.leaf))
-        new["last_rate"] = self.schedule.effective_rate(step, {**state, **new})
+        new |= self.schedule.advance(state, step, loss, norm, usable)
         for name, value in new.items():
             self.variables[name].assign(value)
 

@@ -1,8 +1,34 @@
-"""Learning-rate schedules that follow the loss. A new one: subclass `LossDrivenSchedule`."""
+"""Learning-rate schedules: those that follow the loss, and those they are compared with.
+
+A new one that follows the loss: subclass `LossDrivenSchedule`.
+"""
 
 from keras_h0h1.schedules.auto_c import AutoC
 from keras_h0h1.schedules.base import LossDrivenSchedule
+from keras_h0h1.schedules.gradient_norm import GradientNormLearningRate
 from keras_h0h1.schedules.loss_adaptive import LossAdaptiveLearningRate
+from keras_h0h1.schedules.scaled import ScaledLearningRate
+from keras_h0h1.schedules.simulation import Simulation, plot, simulate
 from keras_h0h1.schedules.smoothness import SmoothnessLearningRate
+from keras_h0h1.schedules.untuned_warmup import (
+    RectifiedWarmup,
+    UntunedExponentialWarmup,
+    UntunedLinearWarmup,
+)
+from keras_h0h1.schedules.warmup_stable_decay import WarmupStableDecay
 
-__all__ = ["AutoC", "LossAdaptiveLearningRate", "LossDrivenSchedule", "SmoothnessLearningRate"]
+__all__ = [
+    "AutoC",
+    "GradientNormLearningRate",
+    "LossAdaptiveLearningRate",
+    "LossDrivenSchedule",
+    "RectifiedWarmup",
+    "ScaledLearningRate",
+    "Simulation",
+    "SmoothnessLearningRate",
+    "UntunedExponentialWarmup",
+    "UntunedLinearWarmup",
+    "WarmupStableDecay",
+    "plot",
+    "simulate",
+]

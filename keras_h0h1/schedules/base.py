@@ -67,10 +67,32 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
         own = {"loss": 0.0, "lowest_loss": lowest, "last_rate": 0.0}
         return own | self.initial_state()
 
-    def next_state(self, state: State, loss, gradient_norm=None) -> State:
-        """`update` and the entries of the base class, all but `"last_rate"`."""
+    def advance(self, state: State, step, loss, gradient_norm=None, usable=True) -> State:
+        """The entries after a step's loss; what is not finite leaves them as they were.
+
+        Args:
+            state: All entries.
+            step: The optimizer's counter in this step.
+            loss: The loss of this step.
+            gradient_norm: The norm of its gradient, for schedules that need it.
+            usable: Whether the loss counts at all, a boolean or a tensor.
+
+        Returns:
+            The new values of all entries that `first_state` has.
+        """
+        usable = ops.logical_and(usable, ops.isfinite(loss))
+        loss = ops.where(usable, loss, ops.zeros_like(loss))
+        if self.needs_gradient_norm:
+            usable = ops.logical_and(usable, ops.isfinite(gradient_norm))
         own = {"loss": loss, "lowest_loss": ops.minimum(state["lowest_loss"], loss)}
-        return own | self.update({**state, **own}, loss, gradient_norm)
+        new = own | self.update({**state, **own}, loss, gradient_norm)
+        new = {name: ops.cast(value, state[name].dtype) for name, value in new.items()}
+        # All or none: an average and its weight belong together.
+        for value in new.values():
+            usable = ops.logical_and(usable, ops.isfinite(value))
+        new = {name: ops.where(usable, value, state[name]) for name, value in new.items()}
+        new["last_rate"] = self.effective_rate(step, {**state, **new})
+        return new
 
     def warnings(self, state: State) -> list[str]:
         """What a user should hear of, after a training with losses that the schedule saw."""
@@ -151,6 +173,12 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
                 f"constants. Received: an optimizer that is not loss-aware, with {self!r}"
             )
         return {name: ops.convert_to_tensor(v) for name, v in self._variables.items()}
+
+    def plot(self, losses, **arguments):
+        """Draws what the schedule does along given losses: `keras_h0h1.schedules.plot`."""
+        from keras_h0h1.schedules.simulation import plot
+
+        return plot(self, losses, **arguments)
 
     def __call__(self, step):
         return self.effective_rate(step, self.current_state())

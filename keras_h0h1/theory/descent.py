@@ -11,9 +11,9 @@ import numpy as np
 from keras import ops
 
 from keras_h0h1 import step_sizes
+from keras_h0h1._compiled import compiled
 from keras_h0h1._validation import check_choice, check_integer, check_number
 from keras_h0h1.theory import _arrays
-from keras_h0h1.theory._compiled import compiled
 from keras_h0h1.theory.problems.base import Problem
 from keras_h0h1.theory.smoothness import Smoothness
 

@@ -3,8 +3,8 @@
 import keras
 
 import keras_h0h1
+from keras_h0h1.schedules import WarmupStableDecay
 from recipes.common.distribute import current
-from recipes.common.schedules import WarmupStableDecay
 from recipes.common.settings import Training
 
 # A `C` that no loss reaches: the factor is 1 and the weights are those of the bare optimizer, bit

@@ -1,0 +1,67 @@
+"""A base rate times a factor that follows from the step alone."""
+
+import keras
+from keras import ops
+
+from keras_h0h1._validation import check_number
+from keras_h0h1.schedules.base import LossDrivenSchedule
+
+Schedule = keras.optimizers.schedules.LearningRateSchedule
+
+
+class MultipliedSchedule(Schedule):
+    """`base(step) * multiplier(step)`; subclasses define `multiplier`.
+
+    Args:
+        base: Float >= 0, or any Keras schedule that is not driven by the loss.
+        reason: What to write instead where it is, for the message.
+    """
+
+    def __init__(self, base: float | Schedule, reason: str):
+        super().__init__()
+        if isinstance(base, LossDrivenSchedule):
+            raise TypeError(
+                f"`base` must not be driven by the loss: its state is kept by `LossAware`, which "
+                f"looks for it in the optimizer itself. {reason} Received: base={base!r}"
+            )
+        if not isinstance(base, Schedule):
+            try:
+                base = check_number("base", base, low=0.0)
+            except TypeError:
+                raise TypeError(
+                    "`base` must be a float or a "
+                    "`keras.optimizers.schedules.LearningRateSchedule`. "
+                    f"Received: base={base!r}"
+                ) from None
+        self.base = base
+
+    def multiplier(self, step):
+        """The factor of the update before which `step` others were taken, a float tensor."""
+        raise NotImplementedError
+
+    def __call__(self, step):
+        multiplier = self.multiplier(step)
+        if not isinstance(self.base, Schedule):
+            return self.base * multiplier
+        # Keras' schedules answer in float32 whatever floatx says.
+        return ops.cast(self.base(step), multiplier.dtype) * multiplier
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        base = self.base
+        if isinstance(base, Schedule):
+            base = keras.optimizers.schedules.serialize(base)
+        return {"base": base}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config["base"], dict):
+            config["base"] = keras.optimizers.schedules.deserialize(config["base"])
+        return cls(**config)
+
+
+def update_number(step, steps_per_update: int):
+    """$t = 1, 2, ...$: which update Keras' count of micro-batches belongs to, in floatx."""
+    update = ops.floor_divide(ops.convert_to_tensor(step), steps_per_update)
+    return ops.cast(update, keras.config.floatx()) + 1.0
