@@ -31,7 +31,9 @@ def optimizer(schedule) -> keras.optimizers.Optimizer:
 def smoothed_loss(y, logits):
     """Cross-entropy with a share of each label spread evenly over all classes."""
     logarithms = ops.log_softmax(logits, axis=-1)
-    true = ops.squeeze(ops.take_along_axis(logarithms, ops.expand_dims(y, -1), axis=-1), -1)
+    # Keras hands labels over in the dtype of the logits.
+    y = ops.expand_dims(ops.cast(y, "int32"), -1)
+    true = ops.squeeze(ops.take_along_axis(logarithms, y, axis=-1), -1)
     return -(1.0 - SMOOTHING) * true - SMOOTHING * ops.mean(logarithms, axis=-1)
 
 
