@@ -24,6 +24,7 @@ class RateState:
         self.leaf = leaf
         self.schedule = schedule
         self.num_micro_batches = leaf.gradient_accumulation_steps or 1
+        schedule.check_optimizer(leaf)
         schedule.check_constants(_keras.state_dtype())
         # A rate of 0 moves nothing: the step until the first usable rate.
         values = {"loss": 0.0, "last_rate": 0.0, **schedule.initial_state()}
@@ -61,13 +62,15 @@ class RateState:
         """Takes the loss of one (micro-)batch in. A non-finite loss changes nothing.
 
         Nor does a loss from which the schedule's arithmetic, which ends at the largest number of
-        its dtype, makes a non-finite value: no such value enters the state.
+        its dtype, makes a non-finite value: no such value enters the state. Only a schedule that
+        `judges_non_finite` is shown a loss or a norm that is not finite.
 
         With gradient accumulation the mean over the window's finite losses counts, and the
         schedule moves on the window's last micro-batch, the one on which the weights move.
         """
         state = {name: ops.convert_to_tensor(v) for name, v in self.variables.items()}
-        usable = ops.isfinite(loss)
+        judges = self.schedule.judges_non_finite
+        received, usable = loss, ops.isfinite(loss)
         loss = ops.where(usable, loss, ops.zeros_like(loss))
         new = {}
         if self.num_micro_batches > 1:
@@ -84,10 +87,18 @@ class RateState:
             new["loss_count"] = ops.where(window_ends, ops.zeros_like(count), count)
             loss = total * (self.num_micro_batches / ops.maximum(count, ops.ones_like(count)))
             usable = ops.logical_and(window_ends, count > 0)
+            if judges:
+                # One loss that is not finite makes the mean of the window so.
+                received = ops.where(count < self.num_micro_batches, float("nan"), loss)
+                usable = window_ends
+        elif judges:
+            usable = ops.ones_like(usable)
         norm = self._gradient_norm(gradients) if self.schedule.needs_gradient_norm else None
-        if norm is not None:
+        if norm is not None and not judges:
             usable = ops.logical_and(usable, ops.isfinite(norm))
-        updates = self.schedule.update(state, loss, norm)
+        updates = self.schedule.update(state, received if judges else loss, norm)
+        if judges:
+            loss = ops.where(ops.isfinite(received), loss, state["loss"])
         updates = {k: ops.cast(v, state[k].dtype) for k, v in {"loss": loss, **updates}.items()}
         # All or none: an average and its weight belong together.
         for value in updates.values():

@@ -2,6 +2,12 @@
 
 from keras_h0h1.schedules.base import LossDrivenSchedule
 from keras_h0h1.schedules.loss_adaptive import LossAdaptiveLearningRate
+from keras_h0h1.schedules.online_smoothness import OnlineSmoothnessLearningRate
 from keras_h0h1.schedules.smoothness import SmoothnessLearningRate
 
-__all__ = ["LossAdaptiveLearningRate", "LossDrivenSchedule", "SmoothnessLearningRate"]
+__all__ = [
+    "LossAdaptiveLearningRate",
+    "LossDrivenSchedule",
+    "OnlineSmoothnessLearningRate",
+    "SmoothnessLearningRate",
+]

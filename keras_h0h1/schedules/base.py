@@ -30,9 +30,12 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
     Attributes:
         needs_gradient_norm: Whether `update` uses the global norm of the gradient. It costs one
             pass over the gradients, so it is computed only for the schedules that ask for it.
+        judges_non_finite: Whether `update` is called with a loss or a norm that is not finite too.
+            By default such a step changes nothing.
     """
 
     needs_gradient_norm = False
+    judges_non_finite = False
 
     def __init__(self):
         self._variables: Mapping[str, keras.Variable] | None = None
@@ -80,6 +83,9 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
             # The gap of a loss as large as that has to be finite as well.
             high = float(np.finfo(dtype).max) / 2.0 if name == "f_star" else None
             check_representable(name, value, dtype, high=high)
+
+    def check_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Raises ValueError if this schedule cannot work in `optimizer`."""
 
     def copy(self) -> "LossDrivenSchedule":
         """An equal schedule that is not bound. It need not be serialisable."""

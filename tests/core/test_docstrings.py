@@ -12,7 +12,12 @@ MODULES = [
     module.name
     for module in pkgutil.walk_packages(keras_h0h1.__path__, prefix="keras_h0h1.")
     if module.name.startswith(
-        ("keras_h0h1.step_sizes", "keras_h0h1.schedules", "keras_h0h1.optimizers")
+        (
+            "keras_h0h1.step_sizes",
+            "keras_h0h1.online_constants",
+            "keras_h0h1.schedules",
+            "keras_h0h1.optimizers",
+        )
     )
     or module.name
     in ("keras_h0h1.callbacks.learning_rate_logger", "keras_h0h1.callbacks.loss_adaptive_warmup")
@@ -25,7 +30,8 @@ def test_examples(name):
     assert result.failed == 0
     has_examples = name.rsplit(".", 1)[-1] in (
         "step_sizes", "loss_adaptive", "smoothness", "loss_aware", "loss_scale_optimizer",
-        "adaptive_gd", "learning_rate_logger", "loss_adaptive_warmup",
+        "adaptive_gd", "learning_rate_logger", "loss_adaptive_warmup", "online_constants",
+        "online_smoothness",
     )  # fmt: skip
     assert (result.attempted > 0) == has_examples
 
