@@ -83,7 +83,7 @@ def observed_curvature(loss, previous_loss, distance, gradient_norm):
 
 
 def fit(H0, H1, growth, curvature, free=(True, True)):
-    r"""The constants nearest to `H0`, `H1` with $H_0 + H_1 x = L$, never negative.
+    r"""The constants nearest to `H0`, `H1` with $H_0 + H_1 x = L$; never negative.
 
     Nearest in relative terms: with $p_0 = H_0 / \hat\ell$, $p_1 = 1 - p_0$ and the relative error
     $e = L / \hat\ell - 1$, each is multiplied by $1 + e p_i / (p_0^2 + p_1^2)$. So an observation
@@ -94,7 +94,8 @@ def fit(H0, H1, growth, curvature, free=(True, True)):
         H1: $\hat H_1 \ge 0$; $\hat H_0 + \hat H_1 x$ must be positive if both are free.
         growth: $x = \Delta^\rho$, or what multiplies $H_1$ in the observation.
         curvature: $L \ge \hat\ell / 2$, the observation.
-        free: Which of the two is estimated; the other one is left as it is.
+        free: Which of the two is estimated; the other one is left as it is. One that is estimated
+            alone is at most halved: the given one may be more than the observation.
 
     Returns:
         The new `(H0, H1)`.
@@ -112,12 +113,11 @@ def fit(H0, H1, growth, curvature, free=(True, True)):
         share = H0 / bound
         error = (curvature / bound - 1.0) / (share * share + (1.0 - share) * (1.0 - share))
         return H0 * (1.0 + error * share), H1 * (1.0 + error * (1.0 - share))
-    zero = xp.zeros_like(curvature)
     if free[0]:
-        return xp.maximum(curvature - H1 * growth, zero), H1
+        return xp.maximum(curvature - H1 * growth, FORGETTING * H0), H1
     known = growth > 0
     safe = xp.where(known, growth, xp.ones_like(growth))
-    return H0, xp.where(known, xp.maximum(curvature - H0, zero) / safe, H1)
+    return H0, xp.where(known, xp.maximum((curvature - H0) / safe, FORGETTING * H1), H1)
 
 
 def initial_state(H0="auto", H1="auto", safeguard=True) -> dict[str, float]:
@@ -233,9 +233,9 @@ class _Step:
             constants, self.finite & (becomes_noisy | (sum(constants) <= 0)), noisy
         )
         constants = self._same_batch(constants, self.finite & ~back, noisy)
-        # A relative correction could not bring a bound of 0 back.
-        floor = xp.where(sum(constants) > 0, xp.ones_like(moved) * self.tiny, 0.0 * moved)
-        if self.free[0]:
+        if self.free == (True, True):
+            # A relative correction could not bring a bound of 0 back.
+            floor = xp.where(sum(constants) > 0, xp.ones_like(moved) * self.tiny, 0.0 * moved)
             constants = xp.maximum(constants[0], floor), constants[1]
         stays = back | ~self.finite
         rate = xp.where(stays, xp.zeros_like(moved), self._rate(constants, noisy))
