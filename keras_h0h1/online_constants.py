@@ -272,8 +272,8 @@ class _Step:
         above = xp.where(noisy | (delta > 8.0 * self.rounding), delta, small)
         curvature = self_bound(above, self.norm)
         growth = self.growth(above + self.f_star) / (self.rho + 1.0)
-        safe = xp.where(growth > 0, growth, xp.ones_like(growth))
-        H1 = xp.where(growth > 0, 0.5 * curvature / safe, 0.0 * growth)
+        where = where & (growth > 0)
+        H1 = 0.5 * curvature / xp.where(growth > 0, growth, xp.ones_like(growth))
         return xp.where(where, 0.5 * curvature, constants[0]), xp.where(where, H1, constants[1])
 
     def _same_batch(self, constants, where, noisy):

@@ -43,7 +43,7 @@ def start_at(problem, gap, random):
             if far >= 1e9:
                 continue
             near = 0.0
-            for _ in range(100):
+            for _ in range(40):
                 middle = 0.5 * (near + far)
                 below = problem.gap(base + middle * direction) < gap
                 near, far = (middle, far) if below else (near, middle)
@@ -88,6 +88,8 @@ def test_the_rule_is_its_reference_on_any_numbers():
             ]
             rate, back = reference(loss, norm)
             received = rule(loss, norm)
+            estimates = [float(rule.state["H0"]), float(rule.state["H1"])]
+            assert estimates == pytest.approx(reference.H, rel=1e-9)
             assert received[1] == back
             assert received[0] == pytest.approx(rate, rel=1e-9)
             assert bool(rule.state["noisy"]) == reference.noisy
@@ -145,12 +147,12 @@ def test_no_divergence_on_1000_random_instances(seed):
     for _ in range(250):
         problem, start = random_problem(random)
         rule = Rule(problem.f_star)
-        steps, losses, _, last = descend(problem, start, rule, max_steps=150)
+        steps, losses, _, last = descend(problem, start, rule, max_steps=60)
         assert np.all(np.isfinite(last)) and rises_in_a_row(losses) <= 1, problem
         assert min(losses) < losses[0] or steps == 0
         assert float(rule.state["previous_loss"]) <= losses[0] and not rule.state["noisy"]
         reached += steps >= 0
-    assert reached > 100
+    assert reached > 80
 
 
 def test_a_quadratic_on_which_scalars_alone_cannot_know_the_next_step():
@@ -201,7 +203,7 @@ def test_never_two_rises_in_a_row_on_any_function(seed):
 def test_mini_batches_of_an_interpolated_problem():
     """The distance to the common minimiser never grows, and the batches are told apart."""
     random = np.random.default_rng(4)
-    for trial in range(20):
+    for trial in range(9):
         n = int(random.integers(1, 5))
         parts = [
             problems.Cosh(*np.exp(random.uniform(-1.5, 1.5, size=2)), 1).affine(
