@@ -221,8 +221,8 @@ def main(arguments=None) -> None:
     """Prints the table and writes the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.online_constants")
     parser.add_argument("--instances", type=int, default=1000, help="random instances")
-    parser.add_argument("--steps", type=int, default=20000, help="limit for each convex problem")
-    parser.add_argument("--search-steps", type=int, default=300, help="limit for each instance")
+    parser.add_argument("--steps", type=int, default=5000, help="limit for each convex problem")
+    parser.add_argument("--search-steps", type=int, default=60, help="limit for each instance")
     options = parser.parse_args(arguments)
     rows = table(options.steps)
     print("steps from a gap of 10^4 to 10^-6 (taken back: among those of auto)")
