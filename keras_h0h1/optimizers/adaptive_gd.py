@@ -179,7 +179,7 @@ class AdaptiveGD(LossAware):
         return {name: float(ops.convert_to_numpy(value)) for name, value in values.items()}
 
     def apply(self, grads, trainable_variables=None, loss=None) -> None:
-        if self.built and isinstance(self.inner_optimizer, RestoringSGD):
+        if len(grads) and self.built and isinstance(self.inner_optimizer, RestoringSGD):
             self._forget_a_step_that_was_undone(grads, trainable_variables)
         super().apply(grads, trainable_variables, loss=loss)
 
