@@ -228,3 +228,16 @@ def test_mini_batches_of_an_interpolated_problem():
                 w, copy = (copy, copy) if back else (w - rate * gradient, w)
             assert rule.state["noisy"], trial
             assert np.all(np.diff(distances) <= 1e-12)
+
+
+def test_rounding_is_neither_a_rise_nor_another_batch():
+    """4 units in the last place, and half of the digits at weights that were restored."""
+    for excess, rises in ((3e-16, False), (2e-15, True)):
+        rule = Rule()
+        rule(1.0, 1.0)
+        assert rule(1.0 + excess, 1.0)[1] == rises
+    for excess, noisy in ((1e-9, False), (1e-7, True)):
+        rule = Rule()
+        for loss in (1.0, 2.0, 1.0 + excess):
+            rule(loss, 1.0)
+        assert bool(rule.state["noisy"]) == noisy
