@@ -73,6 +73,11 @@ def built_variables(optimizer) -> list:
     return list(optimizer._trainable_variables)
 
 
+def variable_index(optimizer, variable) -> int:
+    """Where `variable` stands among those the optimizer was built with."""
+    return optimizer._get_variable_index(variable)
+
+
 def replica_key() -> int:
     """Which replica the calling thread traces: 0 everywhere but in `tf.distribute`.
 

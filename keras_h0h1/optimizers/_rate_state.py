@@ -28,6 +28,7 @@ class RateState:
         self.schedule = schedule
         self._warned = False
         self.num_micro_batches = leaf.gradient_accumulation_steps or 1
+        schedule.check_optimizer(leaf)
         schedule.check_constants(_keras.state_dtype())
         values = schedule.first_state()
         if self.num_micro_batches > 1:
@@ -102,35 +103,43 @@ class RateState:
         """Takes the loss of one (micro-)batch in. A non-finite loss changes nothing.
 
         Nor does a loss from which the schedule's arithmetic, which ends at the largest number of
-        its dtype, makes a non-finite value: no such value enters the state.
+        its dtype, makes a non-finite value: no such value enters the state. Only a schedule that
+        `judges_non_finite` is shown a loss or a norm that is not finite.
 
         With gradient accumulation the mean over the window's finite losses counts, and the
         schedule moves on the window's last micro-batch, the one on which the weights move.
         """
         state = {name: ops.convert_to_tensor(v) for name, v in self.variables.items()}
-        usable = ops.isfinite(loss)
-        loss = ops.where(usable, loss, ops.zeros_like(loss))
-        new = {}
+        new, usable = {}, True
         if self.num_micro_batches > 1:
-            # The sum of the losses themselves could be beyond the largest number.
-            total = state["loss_sum"] + loss / self.num_micro_batches
-            # By rounding it still could.
-            usable = ops.logical_and(usable, ops.isfinite(total))
-            total = ops.where(usable, total, state["loss_sum"])
-            count = state["loss_count"] + ops.cast(usable, loss.dtype)
-            window_ends = ops.equal(
-                (_keras.get_iterations(self.leaf) + 1) % self.num_micro_batches, 0
-            )
-            new["loss_sum"] = ops.where(window_ends, ops.zeros_like(total), total)
-            new["loss_count"] = ops.where(window_ends, ops.zeros_like(count), count)
-            loss = total * (self.num_micro_batches / ops.maximum(count, ops.ones_like(count)))
-            usable = ops.logical_and(window_ends, count > 0)
+            new, loss, usable = self._window(state, loss)
         norm = self._gradient_norm(gradients) if self.schedule.needs_gradient_norm else None
         # The optimizer asks for the rate with the counter of this step and the new state.
         step = ops.convert_to_tensor(_keras.get_iterations(self.leaf))
         new |= self.schedule.advance(state, step, loss, norm, usable)
         for name, value in new.items():
             self.variables[name].assign(value)
+
+    def _window(self, state, loss):
+        """Of a window of gradient accumulation: the new sums, the mean loss, whether it counts."""
+        finite = ops.isfinite(loss)
+        loss = ops.where(finite, loss, ops.zeros_like(loss))
+        # The sum of the losses themselves could be beyond the largest number.
+        total = state["loss_sum"] + loss / self.num_micro_batches
+        # By rounding it still could.
+        finite = ops.logical_and(finite, ops.isfinite(total))
+        total = ops.where(finite, total, state["loss_sum"])
+        count = state["loss_count"] + ops.cast(finite, loss.dtype)
+        ends = ops.equal((_keras.get_iterations(self.leaf) + 1) % self.num_micro_batches, 0)
+        sums = {
+            "loss_sum": ops.where(ends, ops.zeros_like(total), total),
+            "loss_count": ops.where(ends, ops.zeros_like(count), count),
+        }
+        mean = total * (self.num_micro_batches / ops.maximum(count, ops.ones_like(count)))
+        if self.schedule.judges_non_finite:
+            # One loss that is not finite makes the mean of the window so.
+            return sums, ops.where(count < self.num_micro_batches, float("nan"), mean), ends
+        return sums, mean, ops.logical_and(ends, count > 0)
 
     def _gradient_norm(self, gradients):
         """Norm of the gradient of the mean loss over the window, unscaled and unclipped."""

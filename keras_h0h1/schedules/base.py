@@ -32,9 +32,12 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
     Attributes:
         needs_gradient_norm: Whether `update` uses the global norm of the gradient. It costs one
             pass over the gradients, so it is computed only for the schedules that ask for it.
+        judges_non_finite: Whether `update` is called with a loss or a norm that is not finite too.
+            By default such a step changes nothing.
     """
 
     needs_gradient_norm = False
+    judges_non_finite = False
 
     # The infimum of the loss that a subclass computes with; "auto" begins with 0.
     f_star: float | str = 0.0
@@ -80,12 +83,16 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
         Returns:
             The new values of all entries that `first_state` has.
         """
-        usable = ops.logical_and(usable, ops.isfinite(loss))
-        loss = ops.where(usable, loss, ops.zeros_like(loss))
-        if self.needs_gradient_norm:
-            usable = ops.logical_and(usable, ops.isfinite(gradient_norm))
+        received, finite = loss, ops.isfinite(loss)
+        if self.judges_non_finite:
+            loss = ops.where(finite, loss, state["loss"])
+        else:
+            usable = ops.logical_and(usable, finite)
+            received = loss = ops.where(usable, loss, ops.zeros_like(loss))
+            if self.needs_gradient_norm:
+                usable = ops.logical_and(usable, ops.isfinite(gradient_norm))
         own = {"loss": loss, "lowest_loss": ops.minimum(state["lowest_loss"], loss)}
-        new = own | self.update({**state, **own}, loss, gradient_norm)
+        new = own | self.update({**state, **own}, received, gradient_norm)
         new = {name: ops.cast(value, state[name].dtype) for name, value in new.items()}
         # All or none: an average and its weight belong together.
         for value in new.values():
@@ -140,6 +147,9 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
             # The gap of a loss as large as that has to be finite as well.
             high = float(np.finfo(dtype).max) / 2.0 if name == "f_star" else None
             check_representable(name, value, dtype, high=high)
+
+    def check_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Raises ValueError if this schedule cannot work in `optimizer`."""
 
     def copy(self) -> "LossDrivenSchedule":
         """An equal schedule that is not bound. It need not be serialisable."""

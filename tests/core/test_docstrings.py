@@ -15,6 +15,8 @@ MODULES = [
         (
             "keras_h0h1.step_sizes",
             "keras_h0h1.warmup_factors",
+            "keras_h0h1.self_tuning",
+            "keras_h0h1.online_constants",
             "keras_h0h1.schedules",
             "keras_h0h1.optimizers",
         )
@@ -28,14 +30,10 @@ MODULES = [
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.failed == 0
-    has_examples = name.rsplit(".", 1)[-1] in (
-        "step_sizes", "loss_adaptive", "smoothness", "loss_aware", "loss_scale_optimizer",
-        "adaptive_gd", "learning_rate_logger", "loss_adaptive_warmup", "auto_c", "self_tuning",
-        "warmup_factors",
-        "warmup_stable_decay", "untuned_warmup", "gradient_norm", "simulation",
-        "scaled", "layerwise",
-    )  # fmt: skip
-    assert (result.attempted > 0) == has_examples
+    # Packages, private modules, and what is documented by the class that uses it.
+    without = ("schedules", "optimizers", "callbacks", "base", "spike_guard", "smoothness_probe")
+    short = name.rsplit(".", 1)[-1]
+    assert result.attempted > 0 or short in without or short.startswith("_")
 
 
 def test_the_public_face_is_documented():
