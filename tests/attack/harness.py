@@ -13,6 +13,7 @@ import dataclasses
 import os
 import pickle
 import random
+import re
 import resource
 import shutil
 import signal
@@ -27,6 +28,9 @@ from tests.attack.mutations import mutate
 
 SECONDS = 10
 MEMORY = 2**30
+
+# Readers of damaged data catch every error of the libraries, also that of the limit here.
+_NO_MEMORY = re.compile("MemoryError|bad_alloc|alloc of size|allocat|out of memory", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +74,16 @@ class Counts:
     @property
     def tried(self) -> int:
         return self.refused + self.unchanged + self.acceptable + len(self.wrong)
+
+    def record(self) -> dict[str, int]:
+        """The numbers as data."""
+        return {
+            "tried": self.tried,
+            "refused": self.refused,
+            "read unchanged": self.unchanged,
+            "read differently": self.acceptable,
+            "wrong": len(self.wrong),
+        }
 
     def __str__(self) -> str:
         return (
@@ -148,9 +162,20 @@ def _read(target: Target, folder: Path) -> tuple[str, Any]:
         return "memory", f"more than {MEMORY:,} bytes were asked for"
     except BaseException as error:
         message = user_error(error)
+        if _for_memory(error):
+            return "memory", message or repr(error)
         if message is not None:
             return "refused", message
         return "traceback", "".join(traceback.format_exception(error)[-3:])
+
+
+def _for_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised in place of, is that of the limit."""
+    while error is not None:
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            return True
+        error = error.__context__
+    return False
 
 
 def _forked(work: Callable[[], tuple[str, Any]], seconds: float = SECONDS) -> tuple[str, Any]:
