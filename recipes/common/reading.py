@@ -195,13 +195,16 @@ def npy_header(start: bytes, size: int, received: str) -> NpyHeader:
             f"This is no sound .npy header ({first_line(error)}). Received: {received}"
         ) from None
     if dtype.hasobject or dtype.fields or dtype.subdtype or not dtype.itemsize:
-        raise InputError(f"An array of plain numbers is expected. Received: {dtype} in {received}")
+        raise InputError(
+            "An array of numbers is expected; no other is read, no object is made (allow_pickle is "
+            f"off). Received: {received}, dtype={dtype}"
+        )
     # Python's integers do not overflow. More dimensions than this NumPy does not have.
     expected = stream.tell() + math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or len(shape) > 32 or expected != size:
         raise InputError(
             f"An array of shape {shape} and type {dtype} takes {expected:,} bytes with its header; "
-            f"it is cut off, too long or damaged. Received: {size:,} bytes in {received}"
+            f"it is cut off, too long or damaged. Received: {received}, {size:,} bytes"
         )
     return NpyHeader(shape, "F" if fortran else "C", dtype, stream.tell())
 
