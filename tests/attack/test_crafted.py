@@ -193,3 +193,13 @@ def test_a_jpeg_of_many_scans(tmp_path):
     last = content.rindex(b"\xff\xda")
     image_folder(tmp_path, content[:last] + content[last:-2] * 200 + content[-2:], 4, ".jpg")
     assert "scans" in refusal(read_images, tmp_path)
+
+
+@pytest.mark.parametrize("length", [2**31 - 1, 2**31, 2**32 - 1])
+def test_a_png_with_a_chunk_of_absurd_length(tmp_path, length):
+    content = encoded(Image.new("L", (16, 16)), "PNG")
+    assert content[37:41] == b"IDAT"
+    image_folder(tmp_path, content[:33] + struct.pack(">I", length) + content[37:], 4, ".png")
+    # All pixels are there; what matters is that no room is made for what is not.
+    kind, found = attempt(Target("crafted", lambda _: [], read_images), tmp_path)
+    assert (kind, found) == ("read", 2) or kind == "refused", found

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from recipes.common.errors import InputError
-from recipes.common.reading import first_line, regular_file
+from recipes.common.reading import first_line, read_bytes
 from recipes.vision.data.images import ImageData, Split, image_data
 from recipes.vision.data.search import missing
 
@@ -19,6 +20,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # by content, whatever the name: others start programs
 # Of one image, before it is decoded: 8192 x 4096, 128 MiB in colour.
 PIXELS = 2**25
+FILE = 2**28  # bytes: more than that many pixels take in any of the formats
 DENSITY = 2**9  # pixels of a large image per byte of its file; photographs have up to 100
 # Of all images of a folder, which take half a second for each 2**25: so many where the files have
 # less than 16 MiB in all, and `DENSITY` for each byte beyond.
@@ -130,18 +132,20 @@ def decode(path: Path, size: int, account: PixelAccount | None = None) -> np.nda
         ValueError: If it cannot be decoded; the message names it.
     """
     try:
-        with Image.open(regular_file(path), formats=FORMATS) as image:
+        content = read_bytes(path, FILE)
+        # From memory: of a file Pillow would ask for as many bytes as a damaged length says.
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > PIXELS:
                 raise InputError(
                     f"{path} cannot be decoded as an image: it has more than {PIXELS:,} pixels. "
                     f"Received: {image.width} x {image.height}"
                 )
-            if image.width * image.height > max(2**20, DENSITY * path.stat().st_size):
+            if image.width * image.height > max(2**20, DENSITY * len(content)):
                 raise InputError(
                     f"{path} cannot be decoded as an image: it is too small a file for its "
                     f"pixels. Received: {image.width} x {image.height}"
                 )
-            if image.format == "JPEG" and path.read_bytes().count(b"\xff\xda") > SCANS:
+            if image.format == "JPEG" and content.count(b"\xff\xda") > SCANS:
                 raise InputError(
                     f"{path} cannot be decoded as an image: it is a JPEG of more than {SCANS} "
                     f"scans. Received: {image.width} x {image.height}"
@@ -149,7 +153,7 @@ def decode(path: Path, size: int, account: PixelAccount | None = None) -> np.nda
             if account is not None:
                 account.add(path, image.width, image.height)
             with _BUDGET.of(image.width * image.height):
-                return _square(image, size)
+                return _square(image, size, path)
     except InputError:
         raise
     # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
@@ -159,11 +163,11 @@ def decode(path: Path, size: int, account: PixelAccount | None = None) -> np.nda
         ) from None
 
 
-def _square(image: Image.Image, size: int) -> np.ndarray:
+def _square(image: Image.Image, size: int, path: Path) -> np.ndarray:
     # Large JPEGs are decoded at the fraction of their size that is still large enough.
     image.draft("RGB", (2 * size, 2 * size))
     image.load()
-    image = _eight_bits(image)
+    image = _eight_bits(image, path)
     # Cameras store portraits as landscapes with a note to turn them.
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode != "RGB":
@@ -172,12 +176,12 @@ def _square(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image, np.uint8)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
     """Sixteen grey bits to eight; `convert` would clip all above 255 to white."""
     if image.mode == "F":
         raise InputError(
             "An image of floating-point numbers has no fixed white; expected 8 or 16 bits a "
-            f"channel. Received: {getattr(image, 'filename', image)}"
+            f"channel. Received: {path}"
         )
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image
