@@ -10,6 +10,7 @@ counted, not felt.
 
 import collections
 import dataclasses
+import io
 import os
 import pickle
 import random
@@ -17,6 +18,7 @@ import re
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -185,6 +187,8 @@ def _forked(work: Callable[[], tuple[str, Any]], seconds: float = SECONDS) -> tu
     if not child:
         os.close(reading)
         try:
+            # What a reader says of a file it makes again, two thousand times.
+            sys.stdout = sys.stderr = io.StringIO()
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, seconds)
             pages = int(Path("/proc/self/statm").read_text().split()[0])
