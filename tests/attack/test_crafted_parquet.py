@@ -62,10 +62,10 @@ def test_a_page_that_takes_thousands_of_times_its_size(tmp_path, lie):
 
 def test_one_long_text_in_many_rows(tmp_path):
     """The dictionary holds it once; the rows that are read at once do not hold it each."""
-    count, length = 80, 2**24
-    path = write(
-        tmp_path, ["a" * length] * count, dictionary_pagesize_limit=2**27, write_statistics=False
-    )
+    length = 2**25
+    indices = pa.array([0] * 64, pa.int32())
+    texts = pa.DictionaryArray.from_arrays(indices, pa.array(["a" * length]))
+    path = write(tmp_path, texts, write_statistics=False, store_schema=False)
     assert path.stat().st_size < 100_000
     metadata = parquet.ParquetFile(path).metadata
     assert largest_dictionary(path, metadata, "text") == length + 4
