@@ -174,7 +174,7 @@ TARGETS = [
     _jsonl(".xz", lambda: lzma.compress(b"".join(LINES))),
     _jsonl(".zst", lambda: _flushed_zstd(LINES)),
     Target("parquet", _parquet(write_page_checksum=True), _documents("a.parquet")),
-    # Without checksums another character is one; all rows have to be there.
+    # Without checksums another character is one; a text of blanks alone is no document.
     Target(
         "parquet_plain",
         _parquet(compression="zstd", use_dictionary=False, data_page_version="2.0"),
