@@ -131,7 +131,9 @@ def power(loss, H0, H1, f_star=0.0, rho=1.0, c=0.5):
     0.020833
     """
     xp = _namespace(loss)
-    growth = _growth(gap(loss, f_star), 3.0**rho * H1, rho)
+    # Without H1 the exponent does not matter, and Python's floats overflow with an error.
+    scaled = 0.0 if isinstance(H1, (int, float)) and H1 == 0 else 3.0**rho * H1
+    growth = _growth(gap(loss, f_star), scaled, rho)
     return c * _reciprocal(xp.maximum(growth, xp.zeros_like(loss) + H0))
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from recipes.common.checkpoints import find_problem, read_header
+from recipes.common.checkpoint_reading import find_problem, read_header
 from recipes.common.errors import InputError
 
 _NAME = re.compile(r"step-([0-9]{7,15})\.npz")

@@ -17,9 +17,6 @@ each array is. The order of a model's variables is the same on every backend.
 
 import contextlib
 import dataclasses
-import functools
-import hashlib
-import io
 import json
 import math
 import os
@@ -32,20 +29,22 @@ import keras
 import numpy as np
 
 import keras_h0h1  # noqa: F401 (makes its classes known to Keras)
+from recipes.common.checkpoint_reading import (
+    DIGEST_LENGTH,
+    FORMAT,
+    HEADER,
+    MARK,
+    array_header,
+    digest,
+    find_problem,
+    opened,
+    read_array,
+)
 from recipes.common.distribute import on_host
 from recipes.common.errors import InputError
 from recipes.common.files import atomic
 from recipes.common.generators import generator_states, set_generator_states
-from recipes.common.reading import first_line, regular_file
-
-_FORMAT = 1
-_HEADER = "header.json"
-# The digest of all bytes before it is the end of the archive's comment, and so of the file.
-_MARK = b"sha256:"
-_DIGEST_LENGTH = 64
-# Of the largest model's configuration a header takes a few megabytes.
-_LONGEST_HEADER = 2**26
-_LONGEST_ARRAY_HEADER = 2**12
+from recipes.common.reading import first_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +89,7 @@ def take_snapshot(model: keras.Model, step: int = 0, run: dict[str, Any] | None 
     arrays = [on_host(v) for v in variables]
     arrays += generators.values()
     header = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "step": step,
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
@@ -117,27 +116,15 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
     """
     with atomic(path) as partial, partial.open("w+b") as file:
         with zipfile.ZipFile(file, "w") as archive:
-            archive.comment = _MARK + b"0" * _DIGEST_LENGTH
-            archive.writestr(_HEADER, json.dumps(snapshot.header))
+            archive.comment = MARK + b"0" * DIGEST_LENGTH
+            archive.writestr(HEADER, json.dumps(snapshot.header))
             for index, array in enumerate(snapshot.arrays):
                 # Stored, not compressed: floating-point weights hardly shrink.
                 with archive.open(f"{index:05}.npy", "w", force_zip64=True) as member:
                     _write_array(member, array)
-        digest = _digest(file)
-        file.seek(-_DIGEST_LENGTH, os.SEEK_END)
-        file.write(digest)
-
-
-def _digest(file) -> bytes:
-    """SHA-256 of all of the file but its last bytes, where the digest itself stands."""
-    left = file.seek(0, os.SEEK_END) - _DIGEST_LENGTH
-    file.seek(0)
-    key = hashlib.sha256()
-    while left > 0:
-        block = file.read(min(left, 2**20))
-        key.update(block)
-        left -= len(block)
-    return key.hexdigest().encode()
+        found = digest(file)
+        file.seek(-DIGEST_LENGTH, os.SEEK_END)
+        file.write(found)
 
 
 def save_checkpoint(
@@ -147,135 +134,66 @@ def save_checkpoint(
     write_snapshot(take_snapshot(model, step, run), path)
 
 
-def find_problem(path: Path) -> str | None:
-    """What is wrong with the file, in a few words; `None` for a valid checkpoint.
-
-    Reads the whole file once, and again only if it has changed.
-    """
-    try:
-        status = regular_file(path).stat()
-        return _find_problem(path, status.st_size, status.st_mtime_ns)
-    except FileNotFoundError:
-        return "it cannot be read (there is no such file)"
-    except InputError:
-        return "it cannot be read (it is not a file)"
-    except OSError as error:
-        return f"it cannot be read ({error.strerror})"
-
-
-@functools.lru_cache
-def _find_problem(path: Path, size: int, modified: int) -> str | None:
-    end = len(_MARK) + _DIGEST_LENGTH
-    if size == 0:
-        return "it is empty"
-    with path.open("rb") as file:
-        file.seek(-min(end, size), os.SEEK_END)
-        tail = file.read()
-        if len(tail) < end or not tail.startswith(_MARK):
-            return f"it is cut short, or no checkpoint ({size:,} bytes without a checksum)"
-        if _digest(file) != tail[len(_MARK) :]:
-            return "its content does not match its checksum"
-    try:
-        with _opened(path):
-            return None
-    except InputError as error:
-        return str(error).partition(". Received")[0]
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """What the checkpoint says about itself: `step`, `run`, `backend`, `variables`, ..."""
-    with _opened(path) as (_, header):
-        return header
+# Weights that Keras may make beyond those in the file: layers that it makes and drops again.
+_SPARE = 2**20
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
-    """The archive and its header, once both are what `write_snapshot` writes.
+def _weights_at_most(limit: int) -> Iterator[list[int]]:
+    """Stops Keras at the first weight that brings their values to more than `limit`.
 
-    Nothing in it is compressed, so that what is read is never larger than the file.
+    A configuration of a few bytes may name a layer of any size, and Keras allocates it at once.
 
-    Raises:
-        InputError: If the file is not such an archive.
+    Yields:
+        A list, empty until a weight was refused, then with the number of values.
     """
-    size = regular_file(path).stat().st_size
+    refused, made = [], 0
+    owners = [(keras.Layer, "add_weight"), (keras.metrics.Metric, "add_variable")]
+    originals = [getattr(owner, name) for owner, name in owners]
+
+    def counting(original):
+        def add(self, *args, **kwargs):
+            nonlocal made
+            shape = args[0] if args else kwargs.get("shape")
+            sizes = shape if isinstance(shape, tuple | list) else [shape]
+            # What is no integer Keras refuses itself.
+            made += math.prod(int(size) for size in sizes if isinstance(size, int | np.integer))
+            if made > limit:
+                refused.append(made)
+                raise ValueError("more weights than the file holds")
+            return original(self, *args, **kwargs)
+
+        return add
+
     try:
-        archive = zipfile.ZipFile(path)
-    # Whatever it stumbles over: its own errors, those of struct, of text, of the system.
-    except Exception as error:
-        raise _unreadable(path, error) from None
-    with archive:
-        members = archive.infolist()
-        names = {member.filename for member in members}
-        for member in members:
-            if (
-                member.compress_type != zipfile.ZIP_STORED
-                or member.file_size != member.compress_size
-                or member.flag_bits & 1
-                or member.header_offset + member.file_size > size
-            ):
+        for (owner, name), original in zip(owners, originals, strict=True):
+            setattr(owner, name, counting(original))
+        yield refused
+    finally:
+        for (owner, name), original in zip(owners, originals, strict=True):
+            setattr(owner, name, original)
+
+
+def _make_model(configuration: dict[str, Any], values: int, path: Path) -> keras.Model:
+    """The compiled model of a configuration, if `values` numbers can be its weights."""
+    with _weights_at_most(values + _SPARE) as refused:
+        try:
+            model = keras.saving.deserialize_keras_object(configuration)
+            compiled = isinstance(model, keras.Model) and model.optimizer is not None
+        # Keras raises whatever the configuration leads it into.
+        except Exception as error:
+            if refused:
                 raise InputError(
-                    f"A member of the checkpoint is not stored as it should be: "
-                    f"{member.filename!r}. Received: {path}"
-                )
-        if len(names) != len(members) or sum(member.file_size for member in members) > size:
-            raise InputError(f"The checkpoint's members overlap. Received: {path}")
-        header = _checked_header(path, _member(archive, _HEADER, _LONGEST_HEADER, path))
-        count = len(header["variables"]) + len(header["generators"])
-        if names != {_HEADER, *(f"{index:05}.npy" for index in range(count))}:
+                    f"The model in the checkpoint has {refused[0]:,} weights or more, and the file "
+                    f"holds {values:,} numbers. Received: {path}"
+                ) from None
             raise InputError(
-                f"The checkpoint's arrays are not those of its header. Received: {path}"
-            )
-        yield archive, header
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"The checkpoint cannot be read ({first_line(error)}). Received: {path}")
-
-
-def _member(archive: zipfile.ZipFile, name: str, limit: int, path: Path) -> bytes:
-    """The content of a member; its checksum is checked on the way."""
-    try:
-        if archive.getinfo(name).file_size > limit:
-            raise InputError(f"{name} is larger than it can be. Received: {path}")
-        return archive.read(name)
-    except InputError:
-        raise
-    except Exception as error:
-        raise _unreadable(path, error) from None
-
-
-def _checked_header(path: Path, content: bytes) -> dict[str, Any]:
-    try:
-        header = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(path, error) from None
-    if not isinstance(header, dict):
-        raise InputError(f"The checkpoint's header is not a JSON object. Received: {path}")
-    if header.get("format") != _FORMAT:
-        raise InputError(
-            f"The checkpoint has format {header.get('format')!r}; this version reads {_FORMAT}. "
-            f"Received: {path}"
-        )
-    kinds = {"step": int, "keras": str, "backend": str, "model": dict, "run": dict}
-    lists = ("variables", "generators", "dtypes")
-    wrong = [
-        name
-        for name, kind in kinds.items()
-        if not isinstance(header.get(name), kind) or isinstance(header.get(name), bool)
-    ]
-    for name in lists:
-        value = header.get(name)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            wrong.append(name)
-    if not wrong and len(header["dtypes"]) != len(header["variables"]) + len(header["generators"]):
-        wrong.append("dtypes")
-    if not wrong and header["step"] < 0:
-        wrong.append("step")
-    if wrong:
-        raise InputError(
-            f"The checkpoint's header has no valid {', '.join(wrong)}. Received: {path}"
-        )
-    return header
+                f"Keras cannot make the model in the checkpoint ({first_line(error)}). "
+                f"Received: {path}"
+            ) from error
+    if not compiled:
+        raise InputError(f"The checkpoint holds no compiled model. Received: {path}")
+    return model
 
 
 def load_checkpoint(path: Path) -> keras.Model:
@@ -291,18 +209,11 @@ def load_checkpoint(path: Path) -> keras.Model:
     problem = find_problem(path)
     if problem:
         raise InputError(f"The checkpoint is not valid: {problem}. Received: {path}")
-    with _opened(path) as (archive, header):
-        try:
-            model = keras.saving.deserialize_keras_object(header["model"])
-            compiled = isinstance(model, keras.Model) and model.optimizer is not None
-        # Keras raises whatever the configuration leads it into.
-        except Exception as error:
-            raise InputError(
-                f"Keras cannot make the model in the checkpoint ({first_line(error)}). "
-                f"Received: {path}"
-            ) from error
-        if not compiled:
-            raise InputError(f"The checkpoint holds no compiled model. Received: {path}")
+    with opened(path) as (archive, header):
+        count = len(header["dtypes"])
+        headers = [array_header(archive, index, header, path) for index in range(count)]
+        values = sum(math.prod(found.shape) for found in headers)
+        model = _make_model(header["model"], values, path)
         variables = _variables(model)
         expected = len(header["variables"])
         if len(variables) != expected:
@@ -313,55 +224,16 @@ def load_checkpoint(path: Path) -> keras.Model:
                 f"Received: {path}"
             )
         for index, variable in enumerate(variables):
-            array = _read_array(archive, index, header, path)
-            if array.shape != tuple(variable.shape):
+            if headers[index].shape != tuple(variable.shape):
                 raise InputError(
-                    f"{header['variables'][index]} has shape {array.shape} in the checkpoint and "
-                    f"{tuple(variable.shape)} in the model. Received: {path}"
+                    f"{header['variables'][index]:.200} has shape {headers[index].shape} in the "
+                    f"checkpoint and {tuple(variable.shape)} in the model. Received: {path}"
                 )
-            variable.assign(array)
+            variable.assign(read_array(archive, index, header, path))
         set_generator_states(
             {
-                name: _read_array(archive, expected + index, header, path)
+                name: read_array(archive, expected + index, header, path)
                 for index, name in enumerate(header["generators"])
             }
         )
     return model
-
-
-def _read_array(
-    archive: zipfile.ZipFile, index: int, header: dict[str, Any], path: Path
-) -> np.ndarray:
-    """An array, whose shape is compared with the member's size before any memory is taken."""
-    name = f"{index:05}.npy"
-    content = _member(archive, name, archive.getinfo(name).file_size, path)
-    start = io.BytesIO(content[: 2 * _LONGEST_ARRAY_HEADER])
-    try:
-        version = np.lib.format.read_magic(start)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran_order, dtype = read(start, max_header_size=_LONGEST_ARRAY_HEADER)
-        named = np.dtype(header["dtypes"][index])
-    # NumPy reads the header as Python source: SyntaxError, TokenError, RecursionError and others.
-    except Exception as error:
-        raise InputError(
-            f"{name} in the checkpoint is not an array ({first_line(error)}). Received: {path}"
-        ) from None
-    data = memoryview(content)[start.tell() :]
-    if (
-        dtype.hasobject
-        or dtype.fields
-        or dtype.itemsize != named.itemsize
-        or (dtype.kind != "V" and dtype != named)
-        or min(shape, default=0) < 0
-        or math.prod(shape) * dtype.itemsize != len(data)
-    ):
-        raise InputError(
-            f"{name} in the checkpoint has {len(data):,} bytes, which are not {shape} of "
-            f"{dtype}. Received: {path}"
-        )
-    array = np.frombuffer(data, named).reshape(shape, order="F" if fortran_order else "C")
-    # A copy: the buffer cannot be written to, and PyTorch warns of such arrays.
-    return array.copy()

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import filelock
 
 from recipes.common.checkpoint_folder import CheckpointFolder
-from recipes.common.checkpoints import read_header
+from recipes.common.checkpoint_reading import read_header
 from recipes.common.errors import InputError, MissingInputError
 from recipes.common.files import atomic, discard_partials, write_json, writing
 from recipes.common.options import build

@@ -100,7 +100,7 @@ class _Axis:
 def wants_log(values: np.ndarray) -> bool:
     """Whether the values are positive and span more than a factor of ten."""
     values = values[np.isfinite(values)]
-    return bool(len(values)) and values.min() > 0 and values.max() > 10 * values.min()
+    return bool(len(values)) and values.min() > 0 and values.max() / 10 > values.min()
 
 
 def _drawable(values: np.ndarray) -> np.ndarray:
@@ -213,7 +213,9 @@ def chart(
     lines: dict[str, float] | None = None,
     legend: str = "",
 ) -> str:
-    """An HTML figure with an SVG chart; empty if there is no number to draw.
+    """An HTML figure with an SVG chart; empty if there is no number in it.
+
+    What is left out of it is said beside the title.
 
     Args:
         series: What to draw, the last on top.
@@ -228,11 +230,13 @@ def chart(
         legend: HTML below the title.
     """
     lines = lines or {}
+    notes = _left_out(series, lines, log_x, log_y)
     series = [dataclasses.replace(s, x=_drawable(s.x), y=_drawable(s.y)) for s in series]
-    lines = {name: value for name, value in lines.items() if abs(value) < _LARGEST}
+    lines = {name: value for name, value in lines.items() if _fits(value, log_y)}
     series = [s for s in series if (np.isfinite(s.x) & np.isfinite(s.y)).any()]
     if not series:
-        return ""
+        said = f"<figure><figcaption>{escape(title)} <small>{', '.join(notes)}</small></figcaption>"
+        return f"{said}</figure>" if notes else ""
     x_axis = _axis(np.concatenate([s.x for s in series]), log_x, padding=0.02)
     heights = np.concatenate([*(s.y for s in series), np.array(list(lines.values()), "float64")])
     y_axis = _axis(heights, log_y, low, high)
@@ -260,17 +264,42 @@ def chart(
         )
     for one in series:
         parts.append(_draw(one, x_axis, y_axis, (left, right), (bottom, _TOP)))
-    dots = max((len(s.x) for s in series if s.kind == "dots"), default=0)
-    thinned = f"at most {_DOTS:,} of {dots:,} points drawn" if dots > _DOTS else ""
-    notes = [
-        note for note in (thinned, ylabel, y_axis.factor, "log scale" if y_axis.log else "") if note
-    ]
+    notes += [ylabel, y_axis.factor, "log scale" if y_axis.log else ""]
+    notes = [note for note in notes if note]
     note = f" <small>{escape(', '.join(notes))}</small>" if notes else ""
     return (
         f"<figure><figcaption>{escape(title)}{note}</figcaption>{legend}"
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(title)} over {escape(xlabel)}">{"".join(parts)}</svg></figure>'
     )
+
+
+def _fits(value, log: bool):
+    """Whether an axis can hold a number, or which of an array."""
+    size = np.abs(value)
+    # A logarithm of what is drawn as zero, or of what is below, there is not.
+    return (size < _LARGEST) & ((value >= _SMALLEST) | (not log))
+
+
+def _left_out(
+    series: Sequence[Series], lines: dict[str, float], log_x: bool, log_y: bool
+) -> list[str]:
+    """What the chart does not show of its data, in words."""
+    notes = []
+    dots = max((len(s.x) for s in series if s.kind == "dots"), default=0)
+    if dots > _DOTS:
+        notes.append(f"at most {_DOTS:,} of {dots:,} points drawn")
+    longest = max((len(s.x) for s in series if s.kind != "dots"), default=0)
+    if longest > 2 * _BUCKETS:
+        notes.append(f"of {longest:,} points of a curve the lowest and highest of {_BUCKETS} parts")
+    beyond = sum(not _fits(value, log_y) for value in lines.values())
+    for one in series:
+        x, y = np.asarray(one.x, "float64"), np.asarray(one.y, "float64")
+        finite = np.isfinite(x) & np.isfinite(y)
+        beyond += int((finite & ~(_fits(x, log_x) & _fits(y, log_y))).sum())
+    if beyond:
+        notes.append(f"{beyond:,} values that the axes cannot hold left out")
+    return notes
 
 
 def _draw(one: Series, x_axis: _Axis, y_axis: _Axis, across, up) -> str:

@@ -63,7 +63,9 @@ def _count(results: Results) -> str:
     ]
     words = ", ".join(f"{n} {what}{'s' if n > 1 else ''}" for n, what in counts if n)
     places = ", ".join(f"<code>{escape(str(folder))}</code>" for folder in results.folders)
-    return f'<p class="soft">{words}{" from " if words else ""}{places}</p>'
+    links = ", ".join(f"<code>{escape(str(path))}</code>" for path in results.not_followed)
+    links = f". Links that lead out of there are not followed: {links}" if links else ""
+    return f'<p class="soft">{words}{" from " if words else ""}{places}{links}</p>'
 
 
 def _heading(one: Table) -> str:

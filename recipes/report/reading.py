@@ -111,12 +111,21 @@ class Table:
 
 @dataclasses.dataclass
 class Results:
-    """All that was found in the folders."""
+    """All that was found in the folders.
+
+    Args:
+        folders: As they were named, resolved.
+        runs: Training runs.
+        studies: Folders of probes.
+        tables: Tables of results.
+        not_followed: Linked folders inside them that lead elsewhere.
+    """
 
     folders: list[Path]
     runs: list[Run] = dataclasses.field(default_factory=list)
     studies: list[Study] = dataclasses.field(default_factory=list)
     tables: list[Table] = dataclasses.field(default_factory=list)
+    not_followed: list[Path] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.runs) + len(self.studies) + len(self.tables)
@@ -134,11 +143,13 @@ def read(folders: Sequence[Path]) -> Results:
         if not folder.is_dir():
             raise MissingInputError(f"There is no such folder. Received: {given}")
         before = len(results)
-        _walk(folder, results, _DEPTH)
+        _walk(folder, folder, results, _DEPTH)
         if len(results) == before:
+            links = ", ".join(str(path) for path in results.not_followed[:3])
+            links = f" Links that lead out of it are not followed: {links}." if links else ""
             raise InputError(
                 "There is no run in this folder: no config.json, metrics.csv, CSV file of a probe "
-                f"or table of results, nor a folder with one. Received: {given}"
+                f"or table of results, nor a folder with one.{links} Received: {given}"
             )
     # A folder named twice, or inside another one, is shown once.
     results.runs = list({run.path: run for run in results.runs}.values())
@@ -147,7 +158,7 @@ def read(folders: Sequence[Path]) -> Results:
     return results
 
 
-def _walk(folder: Path, results: Results, depth: int) -> None:
+def _walk(root: Path, folder: Path, results: Results, depth: int) -> None:
     headers = {path: _header(path) for path in sorted(folder.glob("*.csv"))}
     probes = {p: h for p, h in headers.items() if {"step", "loss", "curvature"} <= set(h)}
     loggers = [p for p, h in headers.items() if {"step", "batch_loss", "learning_rate"} <= set(h)]
@@ -165,8 +176,12 @@ def _walk(folder: Path, results: Results, depth: int) -> None:
             results.tables.append(table)
     if depth:
         for child in sorted(folder.iterdir()):
-            if child.is_dir() and not child.name.startswith(".") and child.name not in _SKIPPED:
-                _walk(child, results, depth - 1)
+            if not child.is_dir() or child.name.startswith(".") or child.name in _SKIPPED:
+                continue
+            if child.resolve().is_relative_to(root):
+                _walk(root, child, results, depth - 1)
+            else:
+                results.not_followed.append(child)
 
 
 def _read_run(folder: Path, probes: list[Path], loggers: list[Path]) -> Run:

@@ -102,10 +102,17 @@ def smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not len(y):
         return x, y
     width = max(1, len(y) // 50)
-    total = np.cumsum(np.insert(y, 0, 0.0))
-    ends = np.arange(1, len(y) + 1)
-    starts = np.maximum(0, ends - width)
-    return x, (total[ends] - total[starts]) / (ends - starts)
+    # Sums that begin anew in each block of that width, from both its ends: differences of sums over
+    # the whole run would lose all that comes after one value of 1e20.
+    blocks = np.zeros(-(-len(y) // width) * width)
+    blocks[: len(y)] = y / width
+    blocks = blocks.reshape(-1, width)
+    means = np.cumsum(blocks, axis=1).ravel()[: len(y)]
+    to_the_end = np.cumsum(blocks[:, ::-1], axis=1)[:, ::-1].ravel()
+    starts = np.arange(1, len(y) - width + 1)
+    means[width:] += np.where(starts % width, to_the_end[starts], 0.0)
+    means[:width] *= width / np.arange(1, width + 1)
+    return x, means
 
 
 def training_section(runs: Sequence[Run]) -> str:

@@ -24,6 +24,7 @@ from recipes.text.documents import (
     find_files,
     standard_library_files,
 )
+from recipes.text.parquet_pages import largest_dictionary
 
 PART = 2**20
 """Characters of a document that are handled at once; a longer one is cut into such parts."""
@@ -37,6 +38,9 @@ LINE = 2**23
 
 # A column chunk that grows more than this, to more than so many bytes, is no text.
 _EXPANSION, _LARGE = 1000, 2**28
+
+# Rows that are read at once, and bytes that they may take where each names one dictionary entry.
+_ROWS, _ROWS_BYTES = 64, 2**27
 
 # Files up to this size are compared whole, larger ones in places spread over them.
 _WHOLE = 2**26
@@ -363,7 +367,9 @@ def _parquet_records(source: Input) -> Iterator[tuple[str, float]]:
                 _text_of(dict.fromkeys(names), source.column, where)
             _check_expansion(file.metadata, source)
             rows, expected = 0, file.metadata.num_rows
-            for batch in file.iter_batches(64, columns=[source.column], use_threads=False):
+            largest = largest_dictionary(source.path, file.metadata, source.column)
+            at_once = max(1, min(_ROWS, _ROWS_BYTES // max(largest, 1)))
+            for batch in file.iter_batches(at_once, columns=[source.column], use_threads=False):
                 column = batch.column(0)
                 for index in range(len(column)):
                     rows += 1

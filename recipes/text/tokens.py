@@ -9,7 +9,7 @@ import numpy as np
 import tokenizers
 
 from recipes.common.errors import InputError
-from recipes.common.reading import first_line, inside, read_json, regular_file
+from recipes.common.reading import NPY_HEADER, inside, npy_header, read_json, regular_file
 from recipes.text.documents import read_paths, standard_library
 from recipes.text.shards import ShardedTokens, is_shard_folder, open_shards
 from recipes.text.sources import STREAM, is_structured
@@ -190,32 +190,17 @@ def _facts(path: Path) -> dict:
 
 def _map_npy(path: Path) -> np.memmap:
     """The ids in a `.npy` file, mapped once its header agrees with its size."""
-    try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            read = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            shape, _, dtype = read(file)
-            offset = file.tell()
-    # NumPy's parser raises whatever Python's tokenizer and compiler do.
-    except Exception as error:
-        raise InputError(
-            f"The .npy file has no sound header ({first_line(error)}). Received: data={path}"
-        ) from None
-    if len(shape) != 1 or dtype not in (np.uint16, np.uint32):
+    with path.open("rb") as file:
+        start = file.read(NPY_HEADER)
+    header = npy_header(start, path.stat().st_size, f"data={path}")
+    if len(header.shape) != 1 or header.dtype not in (np.uint16, np.uint32):
         raise InputError(
             "A token file holds one row of uint16 or uint32. "
-            f"Received: data={path}, shape={shape}, dtype={dtype}"
+            f"Received: data={path}, shape={header.shape}, dtype={header.dtype}"
         )
-    expected = offset + shape[0] * dtype.itemsize
-    if not shape[0] > 0 or path.stat().st_size != expected:
-        raise InputError(
-            f"The token file is empty, cut off or too long: {expected} bytes are expected. "
-            f"Received: data={path}, {path.stat().st_size} bytes"
-        )
-    return np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
+    if not header.shape[0]:
+        raise InputError(f"The token file is empty. Received: data={path}")
+    return np.memmap(path, header.dtype, mode="r", offset=header.offset, shape=header.shape)
 
 
 def _document_border(tokens: np.ndarray, start: int, separator: int) -> tuple[int, str]:

@@ -5,12 +5,14 @@ import re
 import zlib
 from pathlib import Path
 
+from PIL import Image
+
 from recipes.report.page import build_page
 from recipes.report.reading import read
 from tests.attack.harness import Target
 
 
-def _write(folder: Path) -> None:
+def _write(folder: Path, probe: bool) -> None:
     run = folder / "run"
     run.mkdir()
     config = {"schedule": "h0h1", "seed": 1, "peak_lr": 1e-3, "C": 2.0, "steps": 40}
@@ -26,14 +28,24 @@ def _write(folder: Path) -> None:
     lines = ["step,seconds,loss,validation_loss,validation_accuracy"]
     lines += [f"{i},{i / 2},{5 / i},{6 / i},{i / 40}" for i in steps if i % 5 == 0]
     (run / "evaluations.csv").write_text("\n".join(lines) + "\n")
-    lines = ["step,mode,loss,curvature,residual,iterations,converged,seconds,curvature/block 0"]
-    lines += [f"{i},hessian,{5 / i},{2 + 15 / i},0.01,5,True,0.1,{1 / i}" for i in steps]
-    (run / "probe.csv").write_text("\n".join(lines) + "\n")
+    if probe:  # Its fit takes longer than all else.
+        lines = ["step,mode,loss,curvature,residual,iterations,converged,seconds,curvature/block 0"]
+        lines += [f"{i},hessian,{5 / i},{2 + 15 / i},0.01,5,True,0.1,{1 / i}" for i in steps]
+        (run / "probe.csv").write_text("\n".join(lines) + "\n")
     (run / "sample.txt").write_text("Once upon a time <there> was a run.\n" * 5)
     table = folder / "table"
     table.mkdir()
     content = {"rows": [{"schedule": "none", "loss": 2.5}], "runs": [{"seed": 0}]}
     (table / "comparison.json").write_text(json.dumps(content | {"command": "python -m me"}))
+    (table / "theory.json").write_text(json.dumps({"rows": [{"x": 1.5}], "findings": ["it is so"]}))
+    Image.new("L", (8, 8), 9).save(table / "theory.png")
+    fits = {"fits": [{"case": "a", "H0": 0.5, "H1": 2.0}, {"case": "b", "H0": None, "H1": 1e-3}]}
+    (table / "fits.json").write_text(json.dumps(fits))
+    logger = folder / "logger"
+    logger.mkdir()
+    lines = ["step,batch_loss,learning_rate,learning_rate_factor,effective_learning_rate"]
+    lines += [f"{i},{5 / i},0.001,{1 / i},{1e-3 / i}" for i in steps]
+    (logger / "rates.csv").write_text("\n".join(lines) + "\n")
 
 
 def _build(folder: Path) -> tuple[int, ...]:
@@ -50,7 +62,7 @@ def _build(folder: Path) -> tuple[int, ...]:
 
 def _target(name: str, path: str) -> Target:
     def write(folder):
-        _write(folder)
+        _write(folder, name == "probe")
         return [folder / path]
 
     # Another number is another page; that it is built is what can be checked.
@@ -64,5 +76,9 @@ TARGETS = [
     _target("summary", "run/summary.json"),
     _target("probe", "run/probe.csv"),
     _target("table", "table/comparison.json"),
+    _target("experiment", "table/theory.json"),
+    _target("figure", "table/theory.png"),
+    _target("fits", "table/fits.json"),
+    _target("logger", "logger/rates.csv"),
     _target("sample", "run/sample.txt"),
 ]

@@ -21,7 +21,7 @@ def _read_config(folder: Path) -> Any:
     return dataclasses.asdict(RunFolder(folder).read_config(TinyConfig, {})) | {"resume": None}
 
 
-def _write_tables(folder: Path) -> list[Path]:
+def _write_tables(folder: Path) -> None:
     run = RunFolder(folder)
     # The columns of a run without metrics of its own.
     run.append(
@@ -45,7 +45,14 @@ def _write_tables(folder: Path) -> list[Path]:
             for step in range(0, STEPS + 1, EVERY)
         ],
     )
-    return [folder / "metrics.csv", folder / "evaluations.csv"]
+
+
+def _table(name: str) -> Target:
+    def write(folder):
+        _write_tables(folder)
+        return [folder / f"{name}.csv"]
+
+    return Target(f"run_{name}", write, _read_tables, _same_steps)
 
 
 def _read_tables(folder: Path) -> Any:
@@ -80,6 +87,7 @@ def _read_data(folder: Path) -> Any:
 TARGETS = [
     # Without a checkpoint, whose header has the configuration too, another number is one.
     Target("run_config", _write_config, _read_config, lambda a, b: a.keys() == b.keys()),
-    Target("run_tables", _write_tables, _read_tables, _same_steps),
+    _table("metrics"),
+    _table("evaluations"),
     Target("run_data", _write_data, _read_data),
 ]

@@ -16,6 +16,7 @@ from tests.attack.harness import Target
 
 _RNG = np.random.default_rng(0)
 _FORM = dataclasses.replace(cifar.FORMS[10], rows=4, test_rows=4)
+_CLASSES = [f"class{number}" for number in range(10)]
 
 
 def _digest(array) -> str:
@@ -48,7 +49,8 @@ def _batch(seed):
 
 
 def _write_binary(root):
-    paths = []
+    paths = [root / _FORM.names_text]
+    paths[0].write_text("\n".join(_CLASSES) + "\n")
     for i, name in enumerate(_FORM.binary_training + _FORM.binary_test):
         planes, labels = _batch(i)
         rows = np.concatenate([labels[:, None].astype(np.uint8), planes], axis=1)
@@ -58,7 +60,9 @@ def _write_binary(root):
 
 
 def _write_pickles(root):
-    paths = []
+    meta, key = _FORM.names
+    paths = [root / meta]
+    paths[0].write_bytes(pickle.dumps({key.encode(): [name.encode() for name in _CLASSES]}, 2))
     for i, name in enumerate(_FORM.training + _FORM.test):
         planes, labels = _batch(i)
         content = {b"data": planes, b"labels": labels.tolist()}
@@ -116,7 +120,24 @@ def _write_folder(root):
             pixels = _RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8)
             paths.append(root / name / f"{i}.{suffix}")
             Image.fromarray(pixels).save(paths[-1])
+        # Of the other kinds that are read: progressive, sixteen bits, a palette, lossless.
+        others = [
+            ("jpg", Image.fromarray(pixels), {"progressive": True, "exif": _turned()}),
+            ("png", Image.fromarray(pixels[..., 0].astype(np.uint16) * 257), {}),
+            ("png", Image.fromarray(pixels).quantize(16), {}),
+            ("webp", Image.fromarray(pixels), {"lossless": True}),
+            ("bmp", Image.fromarray(pixels).convert("1"), {}),
+        ]
+        for i, (suffix, image, options) in enumerate(others, 4):
+            paths.append(root / name / f"{i}.{suffix}")
+            image.save(paths[-1], **options)
     return paths
+
+
+def _turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation
+    return exif
 
 
 def _read_folder(root):

@@ -10,9 +10,11 @@ import tarfile
 import zlib
 
 import keras
+import numpy as np
 import pytest
+from PIL import Image
 
-from recipes.vision.data import cifar, fashion_mnist
+from recipes.vision.data import cifar, fashion_mnist, folder
 from recipes.vision.data.idx import read_idx
 from tests.attack.harness import Target, attempt
 
@@ -144,3 +146,60 @@ def test_a_gzip_stream_of_one_member(tmp_path):
     content += b"".join(block.compress(bytes(ZEROS)) for _ in range(4)) + block.flush()
     (tmp_path / "images.gz").write_bytes(content[:-4] + struct.pack("<I", 4 * 28 * 28 + 16))
     refusal(lambda folder: read_idx(folder / "images.gz", 3).shape, tmp_path)
+
+
+def image_folder(root, content: bytes, count: int, suffix: str) -> None:
+    for name in ("a", "b"):
+        (root / name).mkdir()
+        for number in range(count // 2):
+            (root / name / f"{number}{suffix}").write_bytes(content)
+
+
+def encoded(image: Image.Image, form: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def read_images(root):
+    return len(folder.load(str(root), 8).training)
+
+
+def test_many_small_files_of_many_pixels(tmp_path, monkeypatch):
+    """No image is too large; all of them together are."""
+    image_folder(tmp_path, encoded(Image.new("1", (512, 512)), "PNG"), 60, ".png")
+    assert read_images(tmp_path) == 54
+    monkeypatch.setattr(folder, "TOTAL", 50 * 2**18)
+    message = refusal(read_images, tmp_path)
+    assert "more than 13,107,200 pixels" in message and "512 pixels high" in message
+    # Of files with more bytes more is expected.
+    monkeypatch.setattr(folder, "TOTAL_SIZE", 0)
+    assert read_images(tmp_path) == 54
+
+
+def test_images_that_are_decoded_again_are_counted_once(tmp_path, monkeypatch):
+    image_folder(tmp_path, encoded(Image.new("L", (64, 64)), "PNG"), 20, ".png")
+    monkeypatch.setattr(folder, "TOTAL", 20 * 2**12)
+    monkeypatch.setattr(folder, "MEMORY", 0)
+    images = folder.load(str(tmp_path), 8).training.images
+    for _ in range(3):
+        assert images[np.arange(len(images))].shape == (18, 8, 8, 3)
+
+
+def test_a_jpeg_of_many_scans(tmp_path):
+    """Each takes a few bytes, and a pass over the whole image."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    content = encoded(Image.fromarray(noise), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    image_folder(tmp_path, content[:last] + content[last:-2] * 200 + content[-2:], 4, ".jpg")
+    assert "scans" in refusal(read_images, tmp_path)
+
+
+@pytest.mark.parametrize("length", [2**31 - 1, 2**31, 2**32 - 1])
+def test_a_png_with_a_chunk_of_absurd_length(tmp_path, length):
+    content = encoded(Image.new("L", (16, 16)), "PNG")
+    assert content[37:41] == b"IDAT"
+    image_folder(tmp_path, content[:33] + struct.pack(">I", length) + content[37:], 4, ".png")
+    # All pixels are there; what matters is that no room is made for what is not.
+    kind, found = attempt(Target("crafted", lambda _: [], read_images), tmp_path)
+    assert (kind, found) == ("read", 2) or kind == "refused", found

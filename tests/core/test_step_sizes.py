@@ -62,3 +62,9 @@ def test_envelope_is_never_shorter_than_sharp_and_exact_on_cosh():
 def test_the_minimum_of_a_function_without_curvature_there_takes_no_infinite_step():
     assert step_sizes.sharp(0.0, H0=0.0, H1=6.0, rho=1 / 3) == 0.0
     assert step_sizes.power(0.0, H0=0.0, H1=6.0, rho=1 / 3) == 0.0
+
+
+@pytest.mark.parametrize("rho", [0.5, 100.0, 1000.0, 1e38])
+def test_power_without_H1_is_a_constant_step_whatever_the_exponent(rho):
+    for loss in (0.0, 3.0, 1e30):
+        assert step_sizes.power(loss, H0=4.0, H1=0.0, rho=rho) == 0.125

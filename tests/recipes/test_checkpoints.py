@@ -14,8 +14,9 @@ from rich.console import Console
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
 from recipes.common import checkpoints, training
 from recipes.common.checkpoint_folder import CheckpointFolder
+from recipes.common.checkpoint_reading import find_problem, read_header
 from recipes.common.checkpoint_writer import CheckpointWriter
-from recipes.common.checkpoints import find_problem, load_checkpoint, read_header, save_checkpoint
+from recipes.common.checkpoints import load_checkpoint, save_checkpoint
 from recipes.common.files import StorageError
 from recipes.common.run_folder import RunFolder
 from tests.recipes import tiny

@@ -453,6 +453,53 @@ def test_what_is_large_is_thinned_and_the_page_says_so(tmp_path):
     assert "The first 50,000 characters" in text and "of 100,000 points drawn" in text
 
 
+def test_a_linked_folder_is_named_and_not_followed(tmp_path):
+    elsewhere = make_run(tmp_path / "elsewhere" / "a-run")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "out").symlink_to(elsewhere)
+    with pytest.raises(InputError, match=r"not followed: \S*out\. Received: "):
+        read([folder])
+    make_run(folder / "own")
+    (folder / "within").symlink_to(folder / "own")
+    results = read([folder])
+    assert {run.path.name for run in results.runs} <= {"own", "within"}
+    text = check(build_page(results))
+    assert "not followed: " in text and "folder/out" in text
+    # Named, a link is a folder like any other.
+    assert len(read([folder / "out"]).runs) == 1
+
+
+def test_smoothing_is_exact_whatever_came_before():
+    rng = np.random.default_rng(0)
+    for count in (1, 3, 49, 50, 120, 999, 1000):
+        y = rng.normal(size=count)
+        y[count // 3] = 1e200
+        width = max(1, count // 50)
+        expected = [np.mean(y[max(0, i + 1 - width) : i + 1]) for i in range(count)]
+        np.testing.assert_allclose(smooth(np.arange(count), y)[1], expected, rtol=1e-12)
+
+
+def test_what_a_chart_leaves_out_is_said():
+    x = np.arange(1200.0)
+    y = 1.0 + x
+    drawn = [charts.Series(x, y, 0)]
+    text = charts.chart(drawn, title="t", xlabel="x")
+    assert "of 1,200 points of a curve the lowest and highest of 250 parts" in text
+    assert "left out" not in text
+    y[7], y[8], y[9] = 1e150, -1e300, np.nan
+    drawn = [charts.Series(x[:20], y[:20], 0)]
+    text = charts.chart(drawn, title="t", xlabel="x", lines={"one": 1e200, "two": 3.0})
+    assert "3 values that the axes cannot hold left out" in text and "lowest" not in text
+    text = charts.chart([charts.Series(x[:3], np.full(3, 1e200), 0)], title="t", xlabel="x")
+    assert "3 values that the axes cannot hold left out" in text and "svg" not in text
+    # A logarithm has no place for zero.
+    drawn = [charts.Series(x[1:20], x[1:20], 0)]
+    lines = {"zero": 0.0, "below": -1.0, "above": 2.0}
+    text = charts.chart(drawn, title="t", xlabel="x", log_y=True, lines=lines)
+    assert "nan" not in text and "2 values" in text and "above 2.00" in text
+
+
 @pytest.mark.parametrize("value", ["1e308", "-1e308", "1e-320", "0", "inf"])
 def test_numbers_at_the_edges(value, tmp_path):
     run = make_run(tmp_path / "run")

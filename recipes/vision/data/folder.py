@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from recipes.common.errors import InputError
-from recipes.common.reading import first_line, regular_file
+from recipes.common.reading import first_line, read_bytes
 from recipes.vision.data.images import ImageData, Split, image_data
 from recipes.vision.data.search import missing
 
@@ -19,7 +20,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # by content, whatever the name: others start programs
 # Of one image, before it is decoded: 8192 x 4096, 128 MiB in colour.
 PIXELS = 2**25
+FILE = 2**28  # bytes: more than that many pixels take in any of the formats
 DENSITY = 2**9  # pixels of a large image per byte of its file; photographs have up to 100
+# Of all images of a folder, which take half a second for each 2**25: so many where the files have
+# less than 16 MiB in all, and `DENSITY` for each byte beyond.
+TOTAL, TOTAL_SIZE = 3 * 2**28, 2**24
+# Passes over a JPEG: progressive ones have about 10, and each takes as long however short it is.
+SCANS = 100
 HELD_OUT = ("val", "validation", "test")
 SHARE = 0.1  # held out where the folder has no such part
 # Bytes of decoded images that are kept; beyond, they are decoded when needed. Files that are small
@@ -57,46 +64,96 @@ class PixelBudget:
 _BUDGET = PixelBudget(PIXELS)
 
 
+class PixelAccount:
+    """Counts the pixels of a folder while its images are decoded for the first time.
+
+    A small file can have many pixels, and a small folder many such files.
+
+    Args:
+        stored: Bytes of all its files.
+    """
+
+    def __init__(self, stored: int):
+        self.stored, self.counted = stored, 0
+        self.limit = TOTAL + DENSITY * max(0, stored - TOTAL_SIZE)
+        self._seen: set[Path] = set()
+        self._lock = threading.Lock()
+
+    def add(self, path: Path, width: int, height: int) -> None:
+        """Counts an image, once.
+
+        Raises:
+            InputError: If it is the one too many.
+        """
+        with self._lock:
+            if path in self._seen:
+                return
+            self._seen.add(path)
+            self.counted += width * height
+            if self.counted > self.limit:
+                raise InputError(
+                    f"The images have more than {self.limit:,} pixels in {self.stored:,} bytes of "
+                    "files, and decoding them would take long. Make them smaller first, for "
+                    f"example 512 pixels high. Received: {path}, {width} x {height}"
+                )
+
+
 class Decoded:
     """Image files that are decoded when indexed.
 
     Args:
         paths: The files.
         size: Height and width of what comes out: the largest centred square, resized.
+        account: Where the pixels of the folder are counted, or `None`.
     """
 
-    def __init__(self, paths: list[Path], size: int):
+    def __init__(self, paths: list[Path], size: int, account: PixelAccount | None = None):
         self.paths = paths
         self.shape = (len(paths), size, size, 3)
+        self.account = account
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, indices: np.ndarray) -> np.ndarray:
         size = self.shape[1]
-        return np.stack([decode(self.paths[index], size) for index in indices])
+        return np.stack([decode(self.paths[index], size, self.account) for index in indices])
 
 
-def decode(path: Path, size: int) -> np.ndarray:
+def decode(path: Path, size: int, account: PixelAccount | None = None) -> np.ndarray:
     """The centred square of an image, in colour, resized; uint8 `(size, size, 3)`.
+
+    Args:
+        path: The file.
+        size: Height and width of what comes out.
+        account: Where the pixels of the folder are counted, or `None`.
 
     Raises:
         ValueError: If it cannot be decoded; the message names it.
     """
     try:
-        with Image.open(regular_file(path), formats=FORMATS) as image:
+        content = read_bytes(path, FILE)
+        # From memory: of a file Pillow would ask for as many bytes as a damaged length says.
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > PIXELS:
                 raise InputError(
                     f"{path} cannot be decoded as an image: it has more than {PIXELS:,} pixels. "
                     f"Received: {image.width} x {image.height}"
                 )
-            if image.width * image.height > max(2**20, DENSITY * path.stat().st_size):
+            if image.width * image.height > max(2**20, DENSITY * len(content)):
                 raise InputError(
                     f"{path} cannot be decoded as an image: it is too small a file for its "
                     f"pixels. Received: {image.width} x {image.height}"
                 )
+            if image.format == "JPEG" and content.count(b"\xff\xda") > SCANS:
+                raise InputError(
+                    f"{path} cannot be decoded as an image: it is a JPEG of more than {SCANS} "
+                    f"scans. Received: {image.width} x {image.height}"
+                )
+            if account is not None:
+                account.add(path, image.width, image.height)
             with _BUDGET.of(image.width * image.height):
-                return _square(image, size)
+                return _square(image, size, path)
     except InputError:
         raise
     # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
@@ -106,11 +163,11 @@ def decode(path: Path, size: int) -> np.ndarray:
         ) from None
 
 
-def _square(image: Image.Image, size: int) -> np.ndarray:
+def _square(image: Image.Image, size: int, path: Path) -> np.ndarray:
     # Large JPEGs are decoded at the fraction of their size that is still large enough.
     image.draft("RGB", (2 * size, 2 * size))
     image.load()
-    image = _eight_bits(image)
+    image = _eight_bits(image, path)
     # Cameras store portraits as landscapes with a note to turn them.
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode != "RGB":
@@ -119,12 +176,12 @@ def _square(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image, np.uint8)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, path: Path) -> Image.Image:
     """Sixteen grey bits to eight; `convert` would clip all above 255 to white."""
     if image.mode == "F":
         raise InputError(
             "An image of floating-point numbers has no fixed white; expected 8 or 16 bits a "
-            f"channel. Received: {getattr(image, 'filename', image)}"
+            f"channel. Received: {path}"
         )
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image
@@ -153,6 +210,9 @@ def load(folder: str | None = None, image_size: int = 32) -> ImageData:
     start; more are decoded batch by batch, and a damaged one stops the run when it is met. So are
     images that would take more than 256 MiB and 32 times the size of their files.
 
+    A folder of less than 16 MiB may have 800 million pixels; more would take longer to decode than
+    anyone expects of it, and are an error that says so.
+
     Args:
         folder: The root.
         image_size: Height and width of the images that come out.
@@ -180,8 +240,10 @@ def load(folder: str | None = None, image_size: int = 32) -> ImageData:
         how = f"{SHARE:.0%} of each class held out by name"
     if len(classes) < 2 or not training or not validation:
         raise _missing([root], folder)
-    kept = _are_kept(training + validation, image_size)
-    splits = [_split(part, classes, image_size, kept) for part in (training, validation)]
+    stored = sum(path.stat().st_size for path, _ in training + validation)
+    kept = _are_kept(len(training) + len(validation), stored, image_size)
+    account = PixelAccount(stored)
+    splits = [_split(part, classes, image_size, kept, account) for part in (training, validation)]
     return image_data(*splits, tuple(classes), f"images in {folder} ({how})")
 
 
@@ -222,20 +284,19 @@ def _hold_out(root: Path, files: Files) -> tuple[Files, Files]:
     return training, validation
 
 
-def _are_kept(files: Files, size: int) -> bool:
-    decoded = len(files) * size * size * 3
-    stored = sum(path.stat().st_size for path, _ in files)
+def _are_kept(count: int, stored: int, size: int) -> bool:
+    decoded = count * size * size * 3
     return decoded <= min(MEMORY, max(SMALL, GROWTH * stored))
 
 
-def _split(files: Files, classes: list[str], size: int, kept: bool) -> Split:
+def _split(files: Files, classes: list[str], size: int, kept: bool, account: PixelAccount) -> Split:
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.array([numbers[name] for _, name in files], np.int64)
-    images = Decoded([path for path, _ in files], size)
+    images = Decoded([path for path, _ in files], size, account)
     if kept:
         paths, images = images.paths, np.empty(images.shape, np.uint8)
         with ThreadPoolExecutor(os.cpu_count()) as executor:  # decoding leaves Python's lock
-            decoded = executor.map(lambda path: decode(path, size), paths)
+            decoded = executor.map(lambda path: decode(path, size, account), paths)
             for index, image in enumerate(decoded):
                 images[index] = image
     return Split(images, labels)

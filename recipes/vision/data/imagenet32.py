@@ -1,7 +1,5 @@
 """ImageNet at 32 x 32 (Chrabaszcz et al., 2017): 1,281,167 + 50,000 images, 1,000 classes."""
 
-import io
-import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from recipes.common.errors import InputError
-from recipes.common.reading import first_line, regular_file
+from recipes.common.reading import NPY_HEADER, first_line, npy_header, regular_file
 from recipes.vision.data.images import ImageData, Split, as_array, check_labels, image_data
 from recipes.vision.data.pickles import planes_to_images, read_pickle
 from recipes.vision.data.search import missing
@@ -163,21 +161,10 @@ def _read_npy(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
         )
     with archive.open(name) as file:
         content = file.read(size + 1)  # to its end, where the checksum is compared
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    shape, fortran, dtype = read(stream)
-    if dtype.hasobject or dtype.kind not in "buif":
+    header = npy_header(content[:NPY_HEADER], len(content), f"{name} in {path}")
+    if header.dtype.kind not in "buif":
         raise InputError(
-            f"{path} is damaged: {name} is not an array of numbers (allow_pickle is off). "
-            f"Received: {dtype}"
+            f"{path} is damaged: {name} is not an array of numbers. Received: {header.dtype}"
         )
-    if math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
-        raise InputError(
-            f"{path} is damaged: {name} has another size than it promises. Received: {shape}"
-        )
-    array = np.frombuffer(content, dtype, offset=stream.tell())
-    return array.reshape(shape, order="F" if fortran else "C")
+    array = np.frombuffer(content, header.dtype, offset=header.offset)
+    return array.reshape(header.shape, order=header.order)

@@ -140,7 +140,7 @@ def test_sixteen_bits_of_a_folder_keep_their_mean(tmp_path):
 
 
 def test_floating_point_pixels_are_refused():
-    assert "floating-point" in refused(folder._square, Image.new("F", (8, 8), 0.5), 8)
+    assert "floating-point" in refused(folder._square, Image.new("F", (8, 8), 0.5), 8, "x.png")
 
 
 @pytest.mark.parametrize("large", ["RGBA", "I;16", "1"])
