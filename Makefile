@@ -50,8 +50,9 @@ upstream: setup
 # The long form of tests/attack, many minutes: thousands of damaged inputs for every reader, and
 # constants, losses and rates from the edges of float32. Status 1 if one is not handled.
 attack: setup
-	$(BIN)/python -m tests.attack
-	$(BIN)/python -m tests.attack.rates --count 10000
+	$(BIN)/python -m tests.attack --out benchmarks/results/attack.json
+	@for backend in tensorflow jax; do KERAS_BACKEND=$$backend $(BIN)/python -m tests.attack.rates \
+	  --count 10000 --out benchmarks/results/attack.json || exit 1; done
 
 lint: setup
 	$(BIN)/ruff check .

@@ -26,8 +26,15 @@ ROUND_2: tuple[Method, ...] = (
 """A limit on the rise and an end of warm-up, for the best two of round 1; and as a control the
 limit alone: with a fraction of 1 the loss only counts where it is above the first one."""
 
-ROUND_3: tuple[Method, ...] = ()
-"""The best three of round 2, with more seeds."""
+ROUND_3: tuple[Method, ...] = (
+    *(
+        Method("auto", {"fraction": 0.6, "rho": 2.0, "min_steps": steps, "patience": patience})
+        for steps, patience in ((30.0, 100.0), (30.0, 300.0), (100.0, 300.0))
+    ),
+    Method("auto", {"fraction": 1.0, "rho": 2.0, "min_steps": 100.0, "patience": 100.0}),
+)
+"""The best three of round 2, with seeds that rounds 1 and 2 did not see. The third had the cost of
+the same with patience 100; the longer patience was taken. The last is the best of the controls."""
 
 SELF_TUNED: Method | None = None
 """The rule of the study `test`; set after the choice, before the study is run."""

@@ -25,15 +25,18 @@ EDGES = [
 ]  # fmt: skip
 ORDINARY = [0.1, 0.5, 1.0, 3.0]
 STEPS = 4
+WARM_UP = 22
+"""Ordinary losses before those of the edges, for what counts only after some tens of losses."""
 
 
 class Listed(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule of the given rates, one a step, that has no configuration."""
+    """A schedule of the given rates, one a step and the last one for good; no configuration."""
 
     def __init__(self, rates):
         self.rates = np.array(rates, "float32")
 
     def __call__(self, step):
+        step = keras.ops.minimum(step, len(self.rates) - 1)
         return keras.ops.take(keras.ops.convert_to_tensor(self.rates), step)
 
 
@@ -45,6 +48,7 @@ def draw(rng: random.Random) -> dict:
 
     combination = {
         "losses": [number(0.5) for _ in range(STEPS)],
+        "before": WARM_UP if rng.random() < 0.1 else 0,
         "accumulate": rng.choice([None, None, 2, 4]),
         "f_star": number(0.2) if rng.random() < 0.5 else 0.0,
         "rho": rng.choice([1.0, 1.0, 0.5, 1.5, 4.0, 100.0, 1000.0, 1e-40, 1e38, 1e39]),
@@ -52,23 +56,29 @@ def draw(rng: random.Random) -> dict:
     if rng.random() < 0.5:
         rule = rng.choice(["paper", "sharp", "power", "envelope"])
         combination |= {"rule": rule, "H0": number(), "H1": number()}
+        for name in ("H0", "H1"):
+            if rule == "sharp" and rng.random() < 0.3:
+                combination[name] = "auto"
         if rule in ("paper", "envelope"):
             combination["rho"] = 1.0
     else:
         combination |= {
             "base": [number() for _ in range(STEPS)] if rng.random() < 0.4 else number(),
-            "C": number(),
+            "C": "auto" if rng.random() < 0.3 else number(),
+            "spike_threshold": number() if rng.random() < 0.2 else None,
             "smoothing": rng.choice([None, None, 0.0, 1e-40, 0.5, 0.99, 1 - 1e-12]),
             "latch": rng.random() < 0.3,
             "min_factor": rng.choice([0.0, 0.0, 1e-45, 0.1, 1.0]),
         }
+        if rng.random() < 0.2:
+            combination["f_star"] = "auto"
     return combination
 
 
 def make(combination):
     """The optimizer of a combination; raises what its constructors raise."""
     arguments = dict(combination)
-    del arguments["losses"]
+    del arguments["losses"], arguments["before"]
     accumulate = arguments.pop("accumulate")
     if "rule" in arguments:
         return AdaptiveGD(**arguments, gradient_accumulation_steps=accumulate)
@@ -88,7 +98,7 @@ def outcome(combination) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     weight = keras.Variable([1.0])
-    for loss in combination["losses"]:
+    for loss in [2.0] * combination["before"] + combination["losses"]:
         with np.errstate(all="ignore"):
             loss = np.float32(loss)
         optimizer.apply([keras.ops.ones((1,))], [weight], loss=keras.ops.convert_to_tensor(loss))
