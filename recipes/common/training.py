@@ -24,7 +24,7 @@ from recipes.common.plots import Curves, plot_runs
 from recipes.common.run_folder import RunFolder, configuration
 from recipes.common.settings import Training
 from recipes.common.signals import Stopped, StopSignals
-from recipes.common.stopping import Guard, divergence_message, non_finite_weight
+from recipes.common.stopping import Guard, divergence_message, lost_message, non_finite_weight
 from recipes.common.tables import text
 from recipes.common.tensorboard import Board
 
@@ -163,20 +163,25 @@ def _take_up(folder: RunFolder, config: Training, console: Console) -> int:
     return step or 0
 
 
-def _leave(model, step, config, folder, writer, stop, progress) -> NoReturn:
+def _leave(model, step, config, folder, writer, guard, progress) -> NoReturn:
     """The end of a run that was asked to stop: a checkpoint, how to go on, the exit status."""
     # The last turn may have begun one for this very step.
     writer.wait()
-    if writer.last != step:
-        writer.save(model, step)
-        writer.wait()
+    if guard.within:
+        left = f"within update {step + 1} of {config.steps}. {lost_message(step, writer.last)}"
+    else:
+        if writer.last != step:
+            writer.save(model, step)
+            writer.wait()
+        left = f"after {step} of {config.steps} updates, with a checkpoint"
+    received = guard.stop.received
     progress.console.print(
-        f"Stopped by {stop.received.name} after {step} of {config.steps} updates, with a "
-        f"checkpoint. To go on: the same program with --resume {folder.path}",
+        f"Stopped by {received.name} {left}. "
+        f"To go on: the same program with --resume {folder.path}",
         highlight=False,
         soft_wrap=True,
     )
-    raise Stopped(stop.received)
+    raise Stopped(received)
 
 
 def run_training(
@@ -186,7 +191,8 @@ def run_training(
 
     Metrics are written before each checkpoint, and checkpoints while training goes on, so a run
     that is killed loses nothing before the last one. SIGTERM or Ctrl-C stops after the update
-    with a checkpoint; a second one stops at once.
+    with a checkpoint, or within an update that would take long, without; a second one stops at
+    once.
 
     Args:
         model: Compiled with an optimizer from `recipes.common.optimizers`; with the weights of
@@ -272,11 +278,11 @@ def run_training(
             )
         )
         steady = SteadyGenerators()
-        guard = Guard(model, config.accumulate, stop, writer)
         bar = progress.add_task(
             config.schedule, total=config.steps, completed=step, loss="-", rate="-", speed="-"
         )
         watch = _Watch(progress, bar, logger, config.accumulate, task)
+        guard = Guard(model, config.accumulate, stop, writer, watch.durations)
         # The first one of all, or one that a signal or a kill came before.
         due = step >= end or not step % config.eval_every
         if not evaluations or (due and evaluated < step):
@@ -323,12 +329,13 @@ def run_training(
                 pending = []
                 if validation_loss is not None and not math.isfinite(validation_loss):
                     problem = problem or "the validation loss is not finite"
-            if not problem and (step == end or not step % checkpoint_every):
+            whole = not problem and not guard.within
+            if whole and (step == end or not step % checkpoint_every):
                 steady.restore()
                 writer.save(model, step)
         if not problem and stop.agreed():
             steady.restore()
-            _leave(model, step, config, folder, writer, stop, progress)
+            _leave(model, step, config, folder, writer, guard, progress)
     board.close()
     diverged = problem is not None
     if diverged:
