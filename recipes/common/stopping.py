@@ -11,7 +11,6 @@ from recipes.common.checkpoint_writer import CheckpointWriter
 from recipes.common.distribute import current
 from recipes.common.signals import StopSignals
 
-
 # How long a signal may wait for the end of an update. SLURM and Kubernetes kill after 30 seconds by
 # default, of which the checkpoint needs some.
 PATIENCE = 10.0
@@ -71,7 +70,7 @@ class Guard(keras.callbacks.Callback):
             self.network.stop_training = True
 
     def _far(self, share: float) -> bool:
-        """Whether this share of an update takes long. Before the first one there is none to lose."""
+        """Whether this share of an update takes long, or there is no update yet to lose."""
         if not self.durations:
             return True
         return share * statistics.median(self.durations[-20:]) > PATIENCE
@@ -92,7 +91,7 @@ def non_finite_weight(model: keras.Model) -> str | None:
 
 
 def lost_message(step: int, saved: int | None) -> str:
-    """What a run loses that was left within update `step + 1`, the last checkpoint being `saved`."""
+    """What a run loses that is left within update `step + 1`; the last checkpoint is `saved`."""
     if saved is None:
         return "There is no checkpoint yet, so that the run begins anew"
     if step == saved:
