@@ -18,6 +18,7 @@ from recipes.common import distribute
 from recipes.common.averages import KeepWeights, averaged_weights
 from recipes.common.checkpoint_writer import CheckpointWriter
 from recipes.common.environment import describe_environment
+from recipes.common.errors import printable
 from recipes.common.files import atomic, write_json
 from recipes.common.generators import SteadyGenerators
 from recipes.common.plots import Curves, plot_runs
@@ -131,11 +132,38 @@ def evaluation_batch(examples: int, batch_size: int) -> int:
     return min(fitting, key=lambda n: abs(n - batch_size), default=min(batch_size, examples))
 
 
-def _take_up(folder: RunFolder, config: Training, console: Console) -> int:
+def _update_row(task, step, seconds, loss, metrics, rates) -> dict[str, float]:
+    """A row of `metrics.csv`."""
+    return {
+        "step": step,
+        "seconds": round(seconds, 3),
+        "loss": loss,
+        **{name: metrics.get(name, math.nan) for name in task.metrics},
+        **dict(zip(("learning_rate", "factor", "base_learning_rate"), rates, strict=True)),
+    }
+
+
+def _evaluation_row(task, step, seconds, training, validation) -> dict[str, float]:
+    """A row of `evaluations.csv`."""
+    row = {"step": step, "seconds": round(seconds, 3)}
+    for name in ("loss", *task.metrics):
+        row[name] = training.get(name, math.nan)
+        row[f"validation_{name}"] = validation.get(name, math.nan)
+    return row
+
+
+def _take_up(task: Task, folder: RunFolder, config: Training, console: Console) -> int:
     """The updates made so far, with the folder as it was after them; says what it goes on from."""
     step, problems = folder.checkpoints.newest_valid()
     # First, because it refuses damaged tables, and then nothing should have been renamed.
-    folder.truncate(step or 0, config.eval_every)
+    folder.truncate(
+        step or 0,
+        config.eval_every,
+        {
+            "metrics.csv": list(_update_row(task, 0, 0.0, 0.0, {}, (0.0, 0.0, 0.0))),
+            "evaluations.csv": list(_evaluation_row(task, 0, 0.0, {}, {})),
+        },
+    )
     for path, problem in problems.items():
         aside = folder.checkpoints.set_aside(path)
         console.print(
@@ -152,10 +180,12 @@ def _take_up(folder: RunFolder, config: Training, console: Console) -> int:
         )
     elif config.resume:
         console.print("The run has no checkpoint yet: it begins anew", highlight=False)
-    strays = folder.checkpoints.strays()
-    if strays:
+    strays = [f"{folder.checkpoints.path.name}/{name}" for name in folder.checkpoints.strays()]
+    ignored = sorted({*strays, *folder.other_checkpoints()})
+    if ignored:
         console.print(
-            f"Ignored in {folder.checkpoints.path}, as no checkpoints: {', '.join(strays)}",
+            f"Ignored in {folder.path}, as no checkpoints of this run: "
+            + printable(", ".join(ignored)),
             highlight=False,
             soft_wrap=True,
             markup=False,
@@ -215,7 +245,7 @@ def run_training(
     if devices.replicas > 1:
         validation, evaluated_at_once = devices.evaluation(validation, evaluated_at_once)
         validation = devices.local(validation, evaluated_at_once)
-    step = _take_up(folder, config, console)
+    step = _take_up(task, folder, config, console)
     evaluations, metrics = folder.read("evaluations.csv"), folder.read("metrics.csv")
     evaluated = int(evaluations[-1]["step"]) if evaluations else -1
     # The updates since the last evaluation, whose means it reports.
@@ -247,9 +277,7 @@ def run_training(
             return None
         loss = values["loss"]
         seconds = time.perf_counter() - start
-        row = {"step": step, "seconds": round(seconds, 3)}
-        for name in ("loss", *task.metrics):
-            row |= {name: training.get(name, float("nan")), f"validation_{name}": values[name]}
+        row = _evaluation_row(task, step, seconds, training, values)
         folder.append("evaluations.csv", [row])
         board.write({f"validation/{name}": value for name, value in values.items()}, step)
         speed = ""
@@ -301,16 +329,20 @@ def run_training(
                 verbose=0,
                 callbacks=[logger, watch, guard, steady, KeepWeights()],
             )
+            history = logger.history
+            rates = [
+                history[name]
+                for name in ("effective_learning_rate", "learning_rate_factor", "learning_rate")
+            ]
             rows = [
-                {
-                    "step": step + 1 + i - first,
-                    "seconds": round(watch.ended[i] - start, 3),
-                    "loss": logger.history["batch_loss"][i],
-                    **watch.metrics[i],
-                    "learning_rate": logger.history["effective_learning_rate"][i],
-                    "factor": logger.history["learning_rate_factor"][i],
-                    "base_learning_rate": logger.history["learning_rate"][i],
-                }
+                _update_row(
+                    task,
+                    step + 1 + i - first,
+                    watch.ended[i] - start,
+                    history["batch_loss"][i],
+                    watch.metrics[i],
+                    [rate[i] for rate in rates],
+                )
                 for i in range(first, len(watch.ended))
             ]
             folder.append("metrics.csv", rows)
