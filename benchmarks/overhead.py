@@ -100,18 +100,20 @@ class Overhead:
     """Overhead: the model and how long."""
 
     width: int = option(512, "units of each hidden layer", low=1, high=2**16)
-    depth: int = option(5, "hidden layers", low=0, high=1000)
+    depth: int = option(5, "hidden layers", low=0, high=100)
     batch_size: int = option(128, "examples in a batch", low=1, high=2**20)
     steps: int = option(100, "steps in a block", low=1, high=10**6)
     blocks: int = option(30, "pairs of blocks; quartiles need 2", low=2, high=10**6)
 
     def __post_init__(self):
         check_options(self)
-        numbers = self.steps * self.batch_size * self.width
-        if numbers > MOST_NUMBERS:
+        data = self.steps * self.batch_size * self.width
+        weights = self.width**2 * (self.depth + 1)
+        if max(data, 4 * weights) > MOST_NUMBERS:
             raise InputError(
-                f"The data of a block has at most {MOST_NUMBERS:,} numbers: steps x batch_size x "
-                f"width. Received: {self.steps} x {self.batch_size} x {self.width}"
+                f"The data of a block, and the weights with AdamW's averages, have at most "
+                f"{MOST_NUMBERS:,} numbers. Received: steps={self.steps}, "
+                f"batch_size={self.batch_size}, width={self.width}, depth={self.depth}"
             )
 
 

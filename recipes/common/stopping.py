@@ -108,6 +108,6 @@ def divergence_message(problem: str, step: int, schedule: str, writer: Checkpoin
         left = f"The last good checkpoint is {writer.folder.path_of(writer.last)}"
     knob = {"h0h1": ", a lower --C", "linear": ", a longer --warmup"}.get(schedule, "")
     return (
-        f"[bold red]Diverged[/] after {step} updates: {problem}. {left}. "
+        f"Diverged after {step} updates: {problem}. {left}. "
         f"Try a lower --peak-lr{knob}, or --clip 1 if clipping is off."
     )

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from keras_h0h1.callbacks import LearningRateLogger
 from recipes.common import distribute
@@ -188,7 +189,6 @@ def _take_up(task: Task, folder: RunFolder, config: Training, console: Console) 
             + printable(", ".join(ignored)),
             highlight=False,
             soft_wrap=True,
-            markup=False,
         )
     return step or 0
 
@@ -371,7 +371,8 @@ def run_training(
     board.close()
     diverged = problem is not None
     if diverged:
-        message = divergence_message(problem, step, config.schedule, writer)
+        message = Text(divergence_message(problem, step, config.schedule, writer))
+        message.highlight_words(["Diverged"], "bold red")
         console.print(message, highlight=False, soft_wrap=True)
     summary = _summarise(task, config, folder, watch, step, diverged)
     if config.schedule == "h0h1" and not diverged and summary["first_step_at_peak_rate"] is None:

@@ -1,0 +1,215 @@
+"""Runs every program with absurd values for each of its options, one at a time.
+
+    python -m tests.attack.options                         # 12 values for each option: an hour
+    python -m tests.attack.options gpt theory --count 3
+    python -m tests.attack.options --every 20 --start 1    # each twentieth option
+
+Each run is whole, from the command line to its first update, in a forked process with a limit on
+time and on memory. It has to end with status 2 and one line, or go on and have the value that was
+given, unchanged, in its `config.json`. Prints the counts; status 1 if a run did neither.
+"""
+
+import argparse
+import collections
+import contextlib
+import io
+import json
+import os
+import pickle
+import random
+import resource
+import signal
+import sys
+import tempfile
+import traceback
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from recipes.common import recipe
+from recipes.common.options import build, flag, parse
+from tests.attack.programs import (
+    TINY,
+    TINY_IMAGES,
+    Enough,
+    Program,
+    programs,
+    recorded,
+    write_inputs,
+)
+from tests.attack.values import meaning, values
+
+SECONDS, MEMORY = 300, 2**33
+
+
+def argv_of(program: Program, name: str, text: str) -> list[str]:
+    """The small run's command line, with the option under attack."""
+    options = {**program.base, **program.needed.get(name, {}), name: text}
+    given = [f"{flag(key)}={value}" for key, value in options.items() if value is not None]
+    return [*program.words, *given]
+
+
+def attack(program: Program, field, text: str, folder: Path) -> tuple[str, str]:
+    """What becomes of one value: `("refused" or "ran" or "wrong", what was said)`."""
+    argv = argv_of(program, field.name, text)
+    os.chdir(folder)
+    with contextlib.suppress(ImportError):
+        import tensorflow as tf
+
+        # Compiling takes longer than the update. A custom gradient needs it.
+        tf.config.run_functions_eagerly(field.name not in ("loss_block", "size"))
+    built: list[Any] = []
+    _patch(program, built)
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        try:
+            program.main(argv)
+            status = 0
+        except Enough:
+            status = 0
+        except SystemExit as stopped:
+            status = stopped.code
+        except BaseException as error:
+            return "wrong", "".join(traceback.format_exception(error)[-4:])
+    said = errors.getvalue()
+    if status == 2:
+        lines = [line for line in said.splitlines() if line.strip()]
+        good = len(lines) == 1 and "error:" in said and "Received: " in said and len(said) < 2000
+        return ("refused", said) if good else ("wrong", f"status 2, but said: {said[:2000]}")
+    if status:
+        return "wrong", f"status {status!r}: {said[:500]}"
+    cls = next(cls for cls, one in program.options if one is field)
+    # An attack with a dry run has no file; there the configuration itself has to do.
+    given = parse([cls], [f"{flag(field.name)}={text}"])[field.name]
+    found = recorded(folder) or {}
+    config = next((c for c in built if hasattr(c, field.name)), None)
+    if config is not None:
+        found.setdefault(field.name, getattr(config, field.name))
+    wrong = meaning(program, field.name, text, given, found, folder)
+    return ("wrong", wrong) if wrong else ("ran", json.dumps(given))
+
+
+def _patch(program: Program, built: list) -> None:
+    """Tiny models, and an end after the first update; in the child alone."""
+    from recipes.text import models
+    from recipes.vision import models as image_models
+
+    models.SIZES.update(dict.fromkeys(models.SIZES, TINY))
+    image_models.MODELS.update(TINY_IMAGES)
+    real = keras.Model.fit
+
+    def first_update(model, x=None, *args, steps_per_epoch=None, callbacks=(), **kwargs):
+        if steps_per_epoch is None:
+            raise Enough
+        accumulate = max([getattr(c, "accumulate", 1) for c in callbacks], default=1)
+        steps = min(steps_per_epoch, accumulate, 2)
+        real(model, x, *args, steps_per_epoch=steps, callbacks=callbacks, **kwargs)
+        raise Enough
+
+    keras.Model.fit = first_update
+
+    def enough(*args, **kwargs):
+        raise Enough
+
+    for name in program.work:
+        if name != "fit":
+            setattr(program.module, name, enough)
+
+    def remembered(cls, options):
+        built.append(build(cls, options))
+        return built[-1]
+
+    # A module may have a function of its own by this name.
+    for module in (program.module, recipe):
+        for name in ("build", "build_options"):
+            if getattr(module, name, None) is build:
+                setattr(module, name, remembered)
+
+
+def forked(program: Program, field, text: str) -> tuple[str, str]:
+    """`attack` in a child with limits of memory and time."""
+    with tempfile.TemporaryDirectory(prefix="attack-options-") as folder:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(reading)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, SECONDS)
+                pages = int(Path("/proc/self/statm").read_text().split()[0])
+                limit = pages * resource.getpagesize() + MEMORY
+                resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+                os.environ["XDG_CACHE_HOME"] = folder
+                # What the libraries' own C code says.
+                quiet = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(quiet, 2)
+                result = attack(program, field, text, Path(folder))
+            except BaseException as error:
+                result = "wrong", f"the attack itself: {error!r}"
+            with os.fdopen(writing, "wb") as pipe:
+                pipe.write(pickle.dumps(result))
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            content = pipe.read()
+        _, status = os.waitpid(child, 0)
+    if not content:
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else status
+        return "wrong", f"more than {SECONDS} s" if number == signal.SIGALRM else f"died: {number}"
+    return pickle.loads(content)
+
+
+def cases(program: Program, count: int, seed: int, inputs: Path) -> Iterator[tuple[Any, str]]:
+    for cls, field in program.options:
+        hint = typing.get_type_hints(cls)[field.name]
+        generator = random.Random(f"{seed}-{program.name}-{field.name}")
+        for text in values(hint, field.metadata["allowed"], inputs, generator, count):
+            yield field, text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.attack.options", description=__doc__)
+    parser.add_argument("programs", nargs="*", metavar="PROGRAM")
+    parser.add_argument("--count", type=int, default=12, help="values for each option")
+    parser.add_argument("--every", type=int, default=1, help="only each so many-th option,")
+    parser.add_argument("--start", type=int, default=0, help="from this one on")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--show", action="store_true", help="tell what each value led to")
+    arguments = parser.parse_args()
+    total: collections.Counter = collections.Counter()
+    with tempfile.TemporaryDirectory(prefix="attack-inputs-") as folder:
+        inputs = Path(folder)
+        write_inputs(inputs)
+        known = programs(inputs)
+        unknown = set(arguments.programs) - {program.name for program in known}
+        if unknown:
+            parser.error(f"unknown: {', '.join(unknown)}")
+        for program in known:
+            if arguments.programs and program.name not in arguments.programs:
+                continue
+            counts: collections.Counter = collections.Counter()
+            fields = [field for _, field in program.options][arguments.start :: arguments.every]
+            for field, text in cases(program, arguments.count, arguments.seed, inputs):
+                if field not in fields:
+                    continue
+                kind, said = forked(program, field, text)
+                counts[kind] += 1
+                if arguments.show or kind == "wrong":
+                    print(f"  {kind}: {flag(field.name)}={text!r:.80}: {said.strip()}", flush=True)
+            total += counts
+            print(f"{program.name}: {_told(counts)}", flush=True)
+    print(f"all: {_told(total)}", flush=True)
+    sys.exit(bool(total["wrong"]))
+
+
+def _told(counts: collections.Counter) -> str:
+    return (
+        f"{counts.total()} runs, {counts['refused']} refused with one line, {counts['ran']} ran "
+        f"with the value, {counts['wrong']} wrong"
+    )
+
+
+if __name__ == "__main__":
+    main()
