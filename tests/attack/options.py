@@ -1,11 +1,12 @@
 """Runs every program with absurd values for each of its options, one at a time.
 
     python -m tests.attack.options                         # 12 values for each option: an hour
+    python -m tests.attack.options --short                 # no model is built: minutes
     python -m tests.attack.options gpt theory --count 3
     python -m tests.attack.options --every 20 --start 1    # each twentieth option
 
-Each run is whole, from the command line to its first update, in a forked process with a limit on
-time and on memory. It has to end with status 2 and one line, or go on and have the value that was
+Each run is whole, from the command line to its first update, in a forked process with limits on
+time and memory. It has to end with status 2 and one line, or go on and have the value that was
 given, unchanged, in its `config.json`. Prints the counts; status 1 if a run did neither.
 """
 
@@ -23,12 +24,13 @@ import sys
 import tempfile
 import traceback
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from recipes import gpt
 from recipes.common import recipe
 from recipes.common.options import build, flag, parse
 from tests.attack.programs import (
@@ -38,11 +40,14 @@ from tests.attack.programs import (
     Program,
     programs,
     recorded,
+    vision,
     write_inputs,
 )
-from tests.attack.values import meaning, values
+from tests.attack.values import absurd, meaning
 
 SECONDS, MEMORY = 300, 2**33
+# "refused", "ran" or "wrong", and what was said.
+Outcome = tuple[str, str]
 
 
 def argv_of(program: Program, name: str, text: str) -> list[str]:
@@ -52,17 +57,9 @@ def argv_of(program: Program, name: str, text: str) -> list[str]:
     return [*program.words, *given]
 
 
-def attack(program: Program, field, text: str, folder: Path) -> tuple[str, str]:
-    """What becomes of one value: `("refused" or "ran" or "wrong", what was said)`."""
-    argv = argv_of(program, field.name, text)
-    os.chdir(folder)
-    with contextlib.suppress(ImportError):
-        import tensorflow as tf
-
-        # Compiling takes longer than the update. A custom gradient needs it.
-        tf.config.run_functions_eagerly(field.name not in ("loss_block", "size"))
-    built: list[Any] = []
-    _patch(program, built)
+def attack(program: Program, cls: type, field, text: str, built: list) -> Outcome:
+    """What becomes of one value."""
+    argv, folder = argv_of(program, field.name, text), Path.cwd()
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
@@ -81,8 +78,7 @@ def attack(program: Program, field, text: str, folder: Path) -> tuple[str, str]:
         return ("refused", said) if good else ("wrong", f"status 2, but said: {said[:2000]}")
     if status:
         return "wrong", f"status {status!r}: {said[:500]}"
-    cls = next(cls for cls, one in program.options if one is field)
-    # An attack with a dry run has no file; there the configuration itself has to do.
+    # A run that leaves no file, as a dry run does: there the configuration itself has to do.
     given = parse([cls], [f"{flag(field.name)}={text}"])[field.name]
     found = recorded(folder) or {}
     config = next((c for c in built if hasattr(c, field.name)), None)
@@ -92,8 +88,8 @@ def attack(program: Program, field, text: str, folder: Path) -> tuple[str, str]:
     return ("wrong", wrong) if wrong else ("ran", json.dumps(given))
 
 
-def _patch(program: Program, built: list) -> None:
-    """Tiny models, and an end after the first update; in the child alone."""
+def _patch(program: Program, built: list, short: bool) -> None:
+    """Tiny models, and an end after the first update or before; in the child alone."""
     from recipes.text import models
     from recipes.vision import models as image_models
 
@@ -117,6 +113,11 @@ def _patch(program: Program, built: list) -> None:
     for name in program.work:
         if name != "fit":
             setattr(program.module, name, enough)
+    if short:
+        for module in (gpt, vision, program.module):
+            for name in ("build_training_model", "build_model", "dry_run"):
+                if hasattr(module, name):
+                    setattr(module, name, enough)
 
     def remembered(cls, options):
         built.append(build(cls, options))
@@ -129,44 +130,75 @@ def _patch(program: Program, built: list) -> None:
                 setattr(module, name, remembered)
 
 
-def forked(program: Program, field, text: str) -> tuple[str, str]:
-    """`attack` in a child with limits of memory and time."""
-    with tempfile.TemporaryDirectory(prefix="attack-options-") as folder:
-        reading, writing = os.pipe()
-        child = os.fork()
-        if not child:
-            os.close(reading)
-            try:
-                signal.setitimer(signal.ITIMER_REAL, SECONDS)
-                pages = int(Path("/proc/self/statm").read_text().split()[0])
-                limit = pages * resource.getpagesize() + MEMORY
-                resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-                os.environ["XDG_CACHE_HOME"] = folder
-                # What the libraries' own C code says.
-                quiet = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(quiet, 2)
-                result = attack(program, field, text, Path(folder))
-            except BaseException as error:
-                result = "wrong", f"the attack itself: {error!r}"
-            with os.fdopen(writing, "wb") as pipe:
-                pipe.write(pickle.dumps(result))
-            os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as pipe:
-            content = pipe.read()
-        _, status = os.waitpid(child, 0)
+def attack_all(
+    program: Program, cls: type, field, values: list[str], short: bool
+) -> list[tuple[str, str]]:
+    """`attack` with each value in turn, in one child; where that dies, in one child for each."""
+    results = _forked(lambda: _in_turn(program, cls, field, values, short))
+    if isinstance(results, str):
+        if len(values) == 1:
+            return [("wrong", results)]
+        return [attack_all(program, cls, field, [value], short)[0] for value in values]
+    return results
+
+
+def _in_turn(
+    program: Program, cls: type, field, values: list[str], short: bool
+) -> list[tuple[str, str]]:
+    built: list[Any] = []
+    _patch(program, built, short)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Compiling takes longer than the update. A custom gradient needs it.
+        tf.config.run_functions_eagerly(field.name not in ("loss_block", "size"))
+    results = []
+    for value in values:
+        built.clear()
+        with tempfile.TemporaryDirectory(prefix="attack-options-") as folder:
+            os.chdir(folder)
+            os.environ["XDG_CACHE_HOME"] = folder
+            results.append(attack(program, cls, field, value, built))
+            os.chdir("/")
+        keras.utils.clear_session()
+        keras.config.set_dtype_policy("float32")
+    return results
+
+
+def _forked(work: Callable[[], Any]) -> Any:
+    """What `work` returns in a child with limits of memory and time; a text if it dies of them."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + MEMORY
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            # What the libraries' own C code says.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            content = pickle.dumps(work())
+        except BaseException as error:
+            content = pickle.dumps(f"the attack itself failed: {error!r}")
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(content)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        content = pipe.read()
+    _, status = os.waitpid(child, 0)
     if not content:
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else status
-        return "wrong", f"more than {SECONDS} s" if number == signal.SIGALRM else f"died: {number}"
+        return f"more than {SECONDS} s" if number == signal.SIGALRM else f"died: {number}"
     return pickle.loads(content)
 
 
-def cases(program: Program, count: int, seed: int, inputs: Path) -> Iterator[tuple[Any, str]]:
-    for cls, field in program.options:
-        hint = typing.get_type_hints(cls)[field.name]
-        generator = random.Random(f"{seed}-{program.name}-{field.name}")
-        for text in values(hint, field.metadata["allowed"], inputs, generator, count):
-            yield field, text
+def texts(program: Program, cls: type, field, inputs: Path, count: int, seed: int) -> list[str]:
+    """The values for one option, the same for the same seed."""
+    hint = typing.get_type_hints(cls)[field.name]
+    generator = random.Random(f"{seed}-{program.name}-{field.name}")
+    return absurd(hint, field.metadata["allowed"], inputs, generator, count)
 
 
 def main() -> None:
@@ -176,6 +208,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="only each so many-th option,")
     parser.add_argument("--start", type=int, default=0, help="from this one on")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--short", action="store_true", help="end where the model would be built: minutes"
+    )
     parser.add_argument("--show", action="store_true", help="tell what each value led to")
     arguments = parser.parse_args()
     total: collections.Counter = collections.Counter()
@@ -190,14 +225,16 @@ def main() -> None:
             if arguments.programs and program.name not in arguments.programs:
                 continue
             counts: collections.Counter = collections.Counter()
-            fields = [field for _, field in program.options][arguments.start :: arguments.every]
-            for field, text in cases(program, arguments.count, arguments.seed, inputs):
-                if field not in fields:
-                    continue
-                kind, said = forked(program, field, text)
-                counts[kind] += 1
-                if arguments.show or kind == "wrong":
-                    print(f"  {kind}: {flag(field.name)}={text!r:.80}: {said.strip()}", flush=True)
+            for cls, field in program.options[arguments.start :: arguments.every]:
+                own: collections.Counter = collections.Counter()
+                values = texts(program, cls, field, inputs, arguments.count, arguments.seed)
+                results = attack_all(program, cls, field, values, arguments.short)
+                for text, (kind, said) in zip(values, results, strict=True):
+                    own[kind] += 1
+                    if arguments.show or kind == "wrong":
+                        print(f"  {kind}: {flag(field.name)}={text!r:.80}: {said.strip()}")
+                print(f"  {program.name} {flag(field.name)}: {_told(own)}", flush=True)
+                counts += own
             total += counts
             print(f"{program.name}: {_told(counts)}", flush=True)
     print(f"all: {_told(total)}", flush=True)

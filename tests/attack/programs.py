@@ -135,7 +135,9 @@ def programs(inputs: Path) -> list[Program]:
             },
             work=("SmoothnessProbe",),
         ),
-        Program("theory", theory, (theory.Theory,), theory.main, {"out": "out"}, work=("save",)),
+        Program(
+            "theory", theory, (theory.Theory,), theory.main, {"out": "out"}, work=("Progress",)
+        ),
         Program(
             "report", report, (report.Report,), report.main, {"out": "page.html"},
             words=(str(inputs / "log"),),

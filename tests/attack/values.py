@@ -25,14 +25,14 @@ SWITCHES = [
 ]  # fmt: skip
 
 
-def values(hint, allowed, inputs: Path, generator: random.Random, count: int) -> list[str]:
+def absurd(hint, allowed, inputs: Path, generator: random.Random, count: int) -> list[str]:
     """`count` values for an option of this type, the bounds of its declaration among them."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         hint = next(a for a in arguments if a is not type(None))
-        return values(hint, allowed, inputs, generator, count)
+        return absurd(hint, allowed, inputs, generator, count)
     if origin is tuple:
-        return values(arguments[0], allowed, inputs, generator, count)
+        return absurd(arguments[0], allowed, inputs, generator, count)
     if hint in (int, float):
         bounds = [allowed.low, allowed.high, allowed.above, allowed.below]
         chosen = [

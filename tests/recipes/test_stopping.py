@@ -90,8 +90,15 @@ def test_a_signal_leaves_a_checkpoint(whole, tmp_path, number, code, monkeypatch
         assert first == second
 
 
-@pytest.mark.parametrize("patience", [stopping.PATIENCE, 0.0], ids=["short", "long"])
-def test_a_signal_within_an_update_that_takes_long(tmp_path, monkeypatch, capsys, patience):
+# (the micro-batch, of four an update, and the updates made before it)
+@pytest.mark.parametrize(
+    ("patience", "at", "made"),
+    [(stopping.PATIENCE, 14, 3), (0.0, 14, 3), (0.0, 10, 2)],
+    ids=["short", "long", "long, just after a checkpoint"],
+)
+def test_a_signal_within_an_update_that_takes_long(
+    tmp_path, monkeypatch, capsys, patience, at, made
+):
     """Left at the next micro-batch; no part of an update is saved, and what is lost is said."""
     options = ["--accumulate=4", "--checkpoint-every=2"]
     run(f"--runs={tmp_path}", "--name=whole", *options)
@@ -100,7 +107,7 @@ def test_a_signal_within_an_update_that_takes_long(tmp_path, monkeypatch, capsys
 
     def signalled(guard, batch, logs=None):
         seen.append(batch)
-        if len(seen) == 14:  # of update 4 the second micro-batch of four
+        if len(seen) == at:
             signal.raise_signal(signal.SIGTERM)
         real(guard, batch, logs)
 
@@ -114,9 +121,10 @@ def test_a_signal_within_an_update_that_takes_long(tmp_path, monkeypatch, capsys
         assert len(seen) == 16 and folder.checkpoints.steps() == [4, 2]
         assert "Stopped by SIGTERM after 4 of 8 updates, with a checkpoint." in printed
     else:
-        assert len(seen) == 14 and folder.checkpoints.steps() == [2]
-        assert "Stopped by SIGTERM within update 4 of 8. Lost are update 3 and the part" in printed
-        assert [row["step"] for row in folder.read("metrics.csv")] == [1, 2, 3]
+        assert len(seen) == at and folder.checkpoints.steps() == [2]
+        assert f"Stopped by SIGTERM within update {made + 1} of 8. Lost " in printed
+        assert lost_message(made, 2) in printed
+        assert [row["step"] for row in folder.read("metrics.csv")] == [1, 2, 3][:made]
     assert run(f"--resume={folder.path}")["finished"]
     for one, other in zip(state(folder), state(RunFolder(tmp_path / "whole")), strict=True):
         np.testing.assert_array_equal(one, other)
