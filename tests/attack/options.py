@@ -33,6 +33,7 @@ import keras
 from recipes import gpt
 from recipes.common import recipe
 from recipes.common.options import build, flag, parse
+from recipes.vision.data import load_images
 from tests.attack.programs import (
     TINY,
     TINY_IMAGES,
@@ -217,6 +218,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="attack-inputs-") as folder:
         inputs = Path(folder)
         write_inputs(inputs)
+        # Imported once, and not by each child.
+        load_images("digits")
         known = programs(inputs)
         unknown = set(arguments.programs) - {program.name for program in known}
         if unknown:
