@@ -27,8 +27,8 @@ NAMES = [program.name for program in programs(Path())]
 def test_a_run_is_refused_in_one_line_or_means_what_was_asked(name, inputs):
     program = next(program for program in programs(inputs) if program.name == name)
     seen = {"refused": 0, "ran": 0}
-    for cls, field in program.options[:: max(2, len(program.options) // 6)]:
-        values = texts(program, cls, field, inputs, count=4, seed=0)
+    for cls, field in program.options[:: max(2, len(program.options) // 4)]:
+        values = texts(program, cls, field, inputs, count=3, seed=0)
         for text, (kind, said) in zip(
             values, attack_all(program, cls, field, values, short=True), strict=True
         ):
