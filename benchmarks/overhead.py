@@ -9,9 +9,10 @@ and written to `benchmarks/results/overhead_<backend>.json`:
 * the number of device-to-host transfers per step: how often an array was read on the host.
 """
 
-import argparse
+import dataclasses
 import statistics
 import time
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -20,8 +21,13 @@ from rich.progress import track
 from benchmarks.common import write_result
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
 from recipes.common.console import one_line_errors
+from recipes.common.errors import InputError
+from recipes.common.options import build as build_options
+from recipes.common.options import check_options, option, parse
 
+PROGRAM = "python -m benchmarks.overhead"
 DECAY_STEPS = 1_000_000
+MOST_NUMBERS = 2**30  # 4 GiB
 
 
 def build(optimizer, width: int, depth: int):
@@ -89,16 +95,30 @@ def _counting(function, reads):
     return counted
 
 
-def main() -> dict:
-    """Runs the benchmark, prints and returns its result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=512, help="units of each hidden layer")
-    parser.add_argument("--depth", type=int, default=5, help="hidden layers")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=100, help="steps in a block")
-    parser.add_argument("--blocks", type=int, default=30, help="pairs of blocks")
-    arguments = parser.parse_args()
+@dataclasses.dataclass
+class Overhead:
+    """Overhead: the model and how long."""
 
+    width: int = option(512, "units of each hidden layer", low=1, high=2**16)
+    depth: int = option(5, "hidden layers", low=0, high=100)
+    batch_size: int = option(128, "examples in a batch", low=1, high=2**20)
+    steps: int = option(100, "steps in a block", low=1, high=10**6)
+    blocks: int = option(30, "pairs of blocks; quartiles need 2", low=2, high=10**6)
+
+    def __post_init__(self):
+        check_options(self)
+        data = self.steps * self.batch_size * self.width
+        weights = self.width**2 * (self.depth + 1)
+        if max(data, 4 * weights) > MOST_NUMBERS:
+            raise InputError(
+                f"The data of a block, and the weights with AdamW's averages, have at most "
+                f"{MOST_NUMBERS:,} numbers. Received: steps={self.steps}, "
+                f"batch_size={self.batch_size}, width={self.width}, depth={self.depth}"
+            )
+
+
+def run(arguments: Overhead) -> dict:
+    """Runs the benchmark, prints and returns its result."""
     cosine = keras.optimizers.schedules.CosineDecay(1e-3, DECAY_STEPS)
     models = {
         "plain": build(keras.optimizers.AdamW(cosine), arguments.width, arguments.depth),
@@ -137,7 +157,7 @@ def main() -> dict:
     result = {
         "backend": keras.backend.backend(),
         "parameters": models["plain"].count_params(),
-        "settings": vars(arguments),
+        "settings": dataclasses.asdict(arguments),
         "ratio": {"median": median, "lower_quartile": low, "upper_quartile": high},
         "milliseconds_per_step": {n: 1e3 * statistics.median(s) for n, s in seconds.items()},
         "first_block_seconds": first,
@@ -155,6 +175,12 @@ def main() -> dict:
     return result
 
 
+def main(argv: Sequence[str] | None = None) -> dict:
+    """The command line."""
+    given = parse([Overhead], argv, program=PROGRAM, description=__doc__)
+    with one_line_errors(PROGRAM):
+        return run(build_options(Overhead, given))
+
+
 if __name__ == "__main__":
-    with one_line_errors("benchmarks.overhead"):
-        main()
+    main()

@@ -11,23 +11,27 @@ made again to save memory as well. Both count attention's whole square.
 Exit status: 0, 2 for a wrong option, 3 where there is no accelerator; then nothing is written.
 """
 
-import argparse
+import dataclasses
 import itertools
 import statistics
 import sys
 import time
+from collections.abc import Sequence
+from typing import Literal
 
 import keras
 
 from benchmarks.common import write_result
 from recipes.common.console import one_line_errors
-from recipes.common.settings import SCHEDULES
+from recipes.common.options import build, check_options, option, parse
+from recipes.common.settings import MOST_STEPS, SCHEDULES
 from recipes.gpt import DEFAULTS, GPTConfig, resolve
 from recipes.text.batches import TokenBatches, validation_windows
 from recipes.text.cost import HARDWARE, known_hardware, training_flops
 from recipes.text.models import SIZES
 from recipes.text.scale import build_training_model
 
+PROGRAM = "python -m benchmarks.paper_sizes"
 NO_ACCELERATOR = 3
 WARM_UP = 2  # updates that are not timed: the first one compiles
 
@@ -85,25 +89,34 @@ def train(config: GPTConfig, corpus, updates: int) -> tuple[keras.Model, list, f
     return model, clock.marks, tokens / (end - start) if last > first else float("nan")
 
 
-def main(argv: list[str] | None = None) -> dict:
+@dataclasses.dataclass
+class PaperSizes:
+    """Paper sizes: which model, and how long."""
+
+    size: Literal[tuple(SIZES)] = option("70m", "of the papers' Llama")
+    minutes: float = option(10.0, "of training, in all", above=0, high=1e6)
+    steps: int | None = option(
+        None, "updates for each schedule, instead of --minutes", low=2, high=MOST_STEPS
+    )
+    batch_size: int = option(32, "windows in a micro-batch", low=1, high=2**20)
+    context: int | None = option(
+        None, "tokens in a window [default: the recipe's]", low=2, high=2**20
+    )
+    vocabulary: int | None = option(
+        None, "tokens of the tokenizer [default: the recipe's]", low=2, high=2**22
+    )
+    data: tuple[str, ...] = option(
+        (), "as for recipes.gpt [default: the standard library's source]", kind="path"
+    )
+    remat: Literal["none", "blocks"] = option("none", "as for recipes.gpt")
+    allow_cpu: bool = option(False, "run without an accelerator, in float32")
+
+    def __post_init__(self):
+        check_options(self)
+
+
+def run(options: PaperSizes) -> dict:
     """Runs the benchmark and writes its result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--size", choices=tuple(SIZES), default="70m")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of training, in all")
-    parser.add_argument("--steps", type=int, help="updates for each schedule, instead of --minutes")
-    parser.add_argument("--batch-size", type=int, default=32, help="windows in a micro-batch")
-    parser.add_argument("--context", type=int, help="tokens in a window [default: the recipe's]")
-    parser.add_argument("--vocabulary", type=int, help="[default: the recipe's]")
-    parser.add_argument("--data", default="", help="as for recipes.gpt [default: Python's library]")
-    parser.add_argument("--remat", choices=("none", "blocks"), default="none")
-    parser.add_argument(
-        "--allow-cpu", action="store_true", help="run without an accelerator, in float32"
-    )
-    options = parser.parse_args(argv)
-    if options.steps is not None and options.steps < 2:
-        parser.error(f"expected at least 2 updates. Received: steps={options.steps}")
     name = accelerator()
     if name is None and not options.allow_cpu:
         print(
@@ -120,7 +133,7 @@ def main(argv: list[str] | None = None) -> dict:
         return GPTConfig(
             arch="llama",
             size=options.size,
-            data=tuple(path for path in options.data.split(",") if path),
+            data=options.data,
             schedule=schedule,
             steps=steps,
             batch_size=options.batch_size,
@@ -189,6 +202,12 @@ def main(argv: list[str] | None = None) -> dict:
     return result
 
 
+def main(argv: Sequence[str] | None = None) -> dict:
+    """The command line."""
+    given = parse([PaperSizes], argv, program=PROGRAM, description=__doc__)
+    with one_line_errors(PROGRAM):
+        return run(build(PaperSizes, given))
+
+
 if __name__ == "__main__":
-    with one_line_errors("benchmarks.paper_sizes"):
-        main()
+    main()

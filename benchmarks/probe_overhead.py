@@ -11,8 +11,10 @@ is charged for the other. From outside it is what the steps with a measurement t
 median: it contains everything, at the price of the machine's noise.
 """
 
-import argparse
+import dataclasses
 import time
+from collections.abc import Sequence
+from typing import Literal
 
 import keras
 import numpy as np
@@ -20,9 +22,14 @@ import numpy as np
 from benchmarks.common import write_result
 from keras_h0h1.callbacks.smoothness_probe import MODES, SmoothnessProbe
 from recipes.common.console import one_line_errors
+from recipes.common.errors import InputError
+from recipes.common.options import build, check_options, option, parse
+from recipes.common.settings import MOST_STEPS
 from recipes.text.batches import TokenBatches
 from recipes.text.models import SIZES, build_language_model
 from recipes.text.tokens import load_corpus
+
+PROGRAM = "python -m benchmarks.probe_overhead"
 
 
 class _Clock(keras.callbacks.Callback):
@@ -41,20 +48,34 @@ def _median_and_range(values):
     return {"median": float(np.median(values)), "range": [min(values), max(values)]}
 
 
-def main() -> None:
-    """Runs the benchmark and writes its result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=200, help="4 measurements in 200")
-    parser.add_argument("--every", type=int, default=50)
-    parser.add_argument("--mode", choices=MODES, default="gradient_difference")
+@dataclasses.dataclass
+class ProbeOverhead:
+    """Probe: how often, and of what."""
+
+    steps: int = option(200, "updates; 4 measurements in 200", low=3, high=MOST_STEPS)
+    every: int = option(50, "updates between measurements", low=2, high=MOST_STEPS)
+    mode: Literal[MODES] = option("gradient_difference", "what is measured")
     # Half of the training batch: an eighth, as the probe recommends, is two windows of a toy run.
-    parser.add_argument("--probe-size", type=int, default=8, help="windows in the probe's batch")
-    parser.add_argument("--arch", choices=("gpt2", "llama"), default="gpt2")
-    options = parser.parse_args()
-    # In the middle of each stretch, so that every measurement ends within the run.
-    at_steps = list(range(options.every // 2, options.steps - 1, options.every))
-    if not at_steps:
-        parser.error(f"--steps must exceed half of --every. Received: --steps={options.steps}")
+    probe_size: int = option(8, "windows in the probe's batch", low=1, high=2**16)
+    arch: Literal["gpt2", "llama"] = option("gpt2", "of the demo GPT")
+
+    def __post_init__(self):
+        check_options(self)
+        if not self.at_steps:
+            raise InputError(
+                "`steps` must exceed half of `every` by two. "
+                f"Received: steps={self.steps}, every={self.every}"
+            )
+
+    @property
+    def at_steps(self) -> range:
+        """In the middle of each stretch, so that every measurement ends within the run."""
+        return range(self.every // 2, self.steps - 1, self.every)
+
+
+def run(options: ProbeOverhead) -> dict:
+    """Runs the benchmark, writes and returns its result."""
+    at_steps = list(options.at_steps)
     keras.utils.set_random_seed(0)
     corpus = load_corpus((), 2048)
     batches = TokenBatches(corpus.training, 128, 16)
@@ -126,8 +147,15 @@ def main() -> None:
         f"  compilations: {result['compilations']} ({result['compile_seconds']:.1f} s, once)"
     )
     write_result("probe_overhead", result)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> dict:
+    """The command line."""
+    given = parse([ProbeOverhead], argv, program=PROGRAM, description=__doc__)
+    with one_line_errors(PROGRAM):
+        return run(build(ProbeOverhead, given))
 
 
 if __name__ == "__main__":
-    with one_line_errors("benchmarks.probe_overhead"):
-        main()
+    main()

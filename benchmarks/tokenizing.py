@@ -13,8 +13,8 @@ The library's call is given everything that makes it fast: texts that are in mem
 start to its end, less the stops, and contains reading, the hash of every document, and writing.
 """
 
-import argparse
 import contextlib
+import dataclasses
 import json
 import random
 import subprocess
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -29,8 +30,11 @@ import tokenizers
 
 from benchmarks.common import write_result
 from recipes.common.console import one_line_errors
+from recipes.common.options import build, check_options, option, parse
 from recipes.text.documents import standard_library
 from recipes.text.tokenizer import train_tokenizer
+
+PROGRAM = "python -m benchmarks.tokenizing"
 
 
 def variations(megabytes: float):
@@ -95,15 +99,22 @@ def library_seconds(tokenizer: tokenizers.Tokenizer, texts: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    """Runs the benchmark and writes its result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=float, default=200)
-    parser.add_argument("--slice-megabytes", type=float, default=3, help="for the library's call")
-    parser.add_argument("--every", type=float, default=30, help="seconds between two slices")
-    parser.add_argument("--vocabulary", type=int, default=8192)
-    parser.add_argument("--shard-tokens", type=int, default=20_000_000)
-    options = parser.parse_args()
+@dataclasses.dataclass
+class Tokenizing:
+    """Tokenizing: how much text."""
+
+    megabytes: float = option(200.0, "of text for the program", low=0.1, high=1e6)
+    slice_megabytes: float = option(3.0, "of text for the library's call", low=0.01, high=1e3)
+    every: float = option(30.0, "seconds between two slices", low=0.1, high=1e6)
+    vocabulary: int = option(8192, "tokens of the tokenizer", low=257, high=2**22)
+    shard_tokens: int = option(20_000_000, "tokens in a shard", low=1, high=10**10)
+
+    def __post_init__(self):
+        check_options(self)
+
+
+def run(options: Tokenizing) -> dict:
+    """Runs the benchmark, writes and returns its result."""
     tokenizer = train_tokenizer(standard_library().texts, options.vocabulary)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -163,6 +174,7 @@ def main() -> None:
         f"  largest resident memory of {program.processes} processes: {program.peak / 1e6:.0f} MB"
     )
     write_result("tokenizing", result)
+    return result
 
 
 def _slices(megabytes: float):
@@ -176,6 +188,12 @@ def _slices(megabytes: float):
             texts, size = [], 0
 
 
+def main(argv: Sequence[str] | None = None) -> dict:
+    """The command line."""
+    given = parse([Tokenizing], argv, program=PROGRAM, description=__doc__)
+    with one_line_errors(PROGRAM):
+        return run(build(Tokenizing, given))
+
+
 if __name__ == "__main__":
-    with one_line_errors("benchmarks.tokenizing"):
-        main()
+    main()

@@ -28,18 +28,20 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """The updates that checkpoints, valid or not, were made after; newest first."""
-        names = set(self._names())
-        found = [_NAME.fullmatch(name) for name in names]
-        numbers = [int(match[1]) for match in found if match]
-        numbers = [n for n in numbers if self.path_of(n).name in names]
-        return sorted(numbers, reverse=True)
+        names = [name for name in self._names() if self.owns(name)]
+        return sorted((int(_NAME.fullmatch(name)[1]) for name in names), reverse=True)
+
+    def owns(self, name: str) -> bool:
+        """Whether a file of this name in the folder is a checkpoint, valid or not."""
+        match = _NAME.fullmatch(name)
+        return bool(match) and self.path_of(int(match[1])).name == name
 
     def strays(self) -> list[str]:
         """Names in the folder that are not those of checkpoints, nor made by this program."""
         return [
             name
             for name in self._names()
-            if not _NAME.fullmatch(name) and not name.startswith(".") and ".corrupt" not in name
+            if not self.owns(name) and not name.startswith(".") and ".corrupt" not in name
         ]
 
     def _names(self) -> list[str]:

@@ -9,8 +9,11 @@ from recipes.common.files import StorageError, storage_reason
 
 
 def make_console() -> Console:
-    """Where a recipe prints; in a log file, wide enough for a table."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    """Where a program prints; in a log file, wide enough for a table.
+
+    What is in brackets is printed as it is: a folder may be called `[b]`.
+    """
+    return Console(markup=False, width=None if sys.stdout.isatty() else 140)
 
 
 class one_line_errors:

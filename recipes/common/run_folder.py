@@ -6,10 +6,11 @@ import dataclasses
 import json
 import math
 import os
+import re
 import time
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from recipes.common.checkpoint_reading import read_header
 from recipes.common.errors import InputError, MissingInputError
 from recipes.common.files import atomic, discard_partials, write_json, writing
 from recipes.common.options import build
-from recipes.common.reading import read_bytes, read_json
+from recipes.common.reading import read_bytes, read_json, regular_file
 
 _LOCK = "run.lock"
 
@@ -28,11 +29,20 @@ _LOCK = "run.lock"
 _ANEW = {"keep", "checkpoint_every", "distribute", "model_shards"}
 NOT_THE_EXPERIMENT = {"resume", "stop_after", "runs", "name", *_ANEW}
 
-# What a resumed run needs of its tables; the recipe's metrics follow.
+# Files that are written at the end.
+_RESULTS = ("model.keras", "summary.json", "plot.png", "sample.txt")
+
+# What a reader of a run's tables needs; the recipe's metrics are there too.
 _COLUMNS = {
     "metrics.csv": ("step", "seconds", "loss", "learning_rate", "factor", "base_learning_rate"),
     "evaluations.csv": ("step", "seconds", "loss", "validation_loss"),
 }
+
+# What people and programs call their checkpoints; `model.keras` is none.
+_CHECKPOINT = re.compile(
+    r"(step|checkpoint|ckpt|epoch|latest|last)s?[-_.]?[0-9]*\.(npz|keras|h5|weights\.h5|index)",
+    re.IGNORECASE,
+)
 
 
 @dataclasses.dataclass
@@ -187,6 +197,8 @@ class RunFolder:
                     f"run. Received: {name}={value!r}, the run has {getattr(stored, name)!r}"
                 )
         self._check_configuration(stored)
+        self._check_anew(stored)
+        self._check_places()
         anew = {name: given[name] for name in _ANEW if name in given}
         return dataclasses.replace(
             stored, resume=str(self.path), stop_after=given.get("stop_after"), **anew
@@ -205,6 +217,66 @@ class RunFolder:
                     f"The configuration is not that of the checkpoint {path}, which had "
                     f"{name}={value!r}. Received: {name}={now[name]!r} in {self.config_path}"
                 )
+
+    def other_checkpoints(self) -> list[str]:
+        """What looks like a checkpoint and is none of those that a run is resumed from.
+
+        Such as those of an older layout, wherever in the folder. Runs inside the folder have
+        their own.
+
+        Returns:
+            Paths below the folder, sorted.
+        """
+        found = []
+        for root, folders, files in os.walk(self.path):
+            # In place, so that these are not entered.
+            folders[:] = [
+                name
+                for name in folders
+                if name != "tensorboard" and not Path(root, name, "config.json").exists()
+            ]
+            for name in (*folders, *files):
+                path = Path(root, name)
+                ours = path.parent == self.checkpoints.path and self.checkpoints.owns(name)
+                if _CHECKPOINT.fullmatch(name) and not ours:
+                    found.append(path.relative_to(self.path).as_posix())
+        return sorted(found)
+
+    def _check_places(self) -> None:
+        """Makes sure that what is written at the end can be, before the work is done."""
+        for name in _RESULTS:
+            if (self.path / name).is_dir():
+                raise InputError(
+                    "There is a folder where a file is needed; move it away. "
+                    f"Received: {self.path / name}"
+                )
+        board = self.path / "tensorboard"
+        if os.path.lexists(board) and not board.is_dir():
+            raise InputError(
+                f"There is a file where a folder is needed; move it away. Received: {board}"
+            )
+
+    def _check_anew(self, stored: Any) -> None:
+        """Makes sure that a run without checkpoints has lost none, since it begins anew."""
+        if self.checkpoints.steps():
+            return
+        others = self.other_checkpoints()
+        if others:
+            raise InputError(
+                f"The run has no checkpoint in {self.checkpoints.path}, but others "
+                f"({_some(others)}), perhaps of an older layout, which cannot be resumed. Put "
+                "those of this version in their place, or start a new run. "
+                f"Received: {self.path}"
+            )
+        made = len(self.read("metrics.csv"))
+        # The rows are written first, and each checkpoint waits for the one before it.
+        every = stored.checkpoint_every or stored.eval_every
+        if every and made > 2 * every:
+            raise InputError(
+                f"The run has made {made} updates with a checkpoint every {every}, and there is "
+                "none. Put the checkpoints back in their place, or start a new run. "
+                f"Received: {self.checkpoints.path}"
+            )
 
     def check_data(self, source: str, fingerprint: str) -> None:
         """Notes which data the run uses; on a resumed run, makes sure that it is the same.
@@ -229,20 +301,33 @@ class RunFolder:
                 f"The data is not that of the run, which had: {known['source']}. Received: {source}"
             )
 
+    def check_columns(self, name: str, columns: Sequence[str]) -> None:
+        """Makes sure that a CSV file has these columns and no other, if it has a whole line.
+
+        Raises:
+            InputError: If it has others.
+        """
+        path = self.path / name
+        if not path.exists():
+            return
+        with regular_file(path).open("rb") as file:
+            line = file.readline(2**16)
+        if len(line) < 2**16 and not line.endswith(b"\n"):
+            return
+        header = line.decode("utf-8", "replace").rstrip("\r\n")
+        if header != ",".join(columns):
+            raise InputError(
+                f"The table should have the columns {','.join(columns)}. Put an intact copy in "
+                f"its place, or start a new run. Received: {header:.300} in {path}"
+            )
+
     def append(self, name: str, rows: list[dict]) -> None:
         """Adds rows to a CSV file, with a header if it is new."""
         if not rows:
             return
         path = self.path / name
         new = not path.exists()
-        if not new:
-            with path.open("rb") as file:
-                header = file.readline(2**16).decode("utf-8", "replace").rstrip("\r\n")
-            if header != ",".join(rows[0]):
-                raise InputError(
-                    f"The table should have the columns {','.join(rows[0])}. Put an intact copy in "
-                    f"its place, or start a new run. Received: {header} in {path}"
-                )
+        self.check_columns(name, list(rows[0]))
         with writing(path), path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             if new:
@@ -304,17 +389,26 @@ class RunFolder:
                 f"run. Received: {path}"
             )
 
-    def truncate(self, step: int, eval_every: int | None = None) -> None:
+    def truncate(
+        self,
+        step: int,
+        eval_every: int | None = None,
+        columns: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         """Drops the rows after `step`, those of work that a resumed run does again.
 
-        With `eval_every` the table of evaluations has to be complete. What a killed process left
-        half-written goes too: a last line without its end, a file that was to be renamed.
+        With `eval_every` the table of evaluations has to be complete, and the tables need the
+        `columns` of the rows that are to come, by name. What a killed process left half-written
+        goes too: a last line without its end, a file that was to be renamed.
         """
-        discard_partials(self.path)
-        discard_partials(self.checkpoints.path)
+        # Everything first, because a folder that is refused should be left as it is.
+        for name, wanted in (columns or {}).items():
+            self.check_columns(name, wanted)
         self._check_updates(step)
         if eval_every is not None:
             self._check_evaluations(step, eval_every)
+        discard_partials(self.path)
+        discard_partials(self.checkpoints.path)
         for name in ("metrics.csv", "evaluations.csv"):
             path = self.path / name
             if not path.exists():
@@ -334,6 +428,12 @@ class RunFolder:
                 raise InputError(f"The table is damaged ({error}). Received: {path}") from None
             with atomic(path) as partial:
                 partial.write_text("\n".join([header, *kept]) + "\n", "utf-8")
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -156,12 +156,23 @@ class Training:
             defaults: The recipe's defaults, by size, for the fields that are still `None`.
             initial_loss: Loss of a model that knows nothing, such as ln(classes). `C` is half of
                 it unless given.
+
+        Raises:
+            InputError: If the data has no example, or `epochs` is less than one update or more
+                than can be.
         """
         fill = {k: v for k, v in defaults.items() if getattr(self, k) is None}
         filled = dataclasses.replace(self, **fill)
         update = filled.batch_size * filled.accumulate
+        if examples < 1:
+            raise InputError("The data is too small for one example. Received: 0 examples")
         if self.epochs is not None:
-            filled.steps = max(1, round(self.epochs * examples / update))
+            filled.steps = round(self.epochs * examples / update)
+            if not 1 <= filled.steps <= MOST_STEPS:
+                raise InputError(
+                    f"`epochs` must be from 1 to {MOST_STEPS:,} updates of {update:,} examples, "
+                    f"and the data has {examples:,}. Received: epochs={self.epochs:g}"
+                )
         filled.epochs = filled.steps * update / examples
         filled.eval_every = filled.eval_every or max(1, filled.steps // 10)
         filled.C = filled.C or initial_loss / 2

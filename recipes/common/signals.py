@@ -103,7 +103,10 @@ class StopSignals:
             signal.signal(other, signal.SIG_DFL)
         # Not `print`: the signal may have come in the midst of one.
         with contextlib.suppress(OSError):  # a terminal that is closed
-            os.write(2, f"\n{self.received.name}: stopping after this update\n".encode())
+            os.write(2, self._words().encode())
+
+    def _words(self) -> str:
+        return f"\n{self.received.name}: stopping; a second signal ends the program at once\n"
 
     def __exit__(self, kind, error, traceback) -> None:
         for number, previous in self._previous.items():

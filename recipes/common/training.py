@@ -12,19 +12,21 @@ import keras
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from keras_h0h1.callbacks import LearningRateLogger
 from recipes.common import distribute
 from recipes.common.averages import KeepWeights, averaged_weights
 from recipes.common.checkpoint_writer import CheckpointWriter
 from recipes.common.environment import describe_environment
+from recipes.common.errors import printable
 from recipes.common.files import atomic, write_json
 from recipes.common.generators import SteadyGenerators
 from recipes.common.plots import Curves, plot_runs
 from recipes.common.run_folder import RunFolder, configuration
 from recipes.common.settings import Training
 from recipes.common.signals import Stopped, StopSignals
-from recipes.common.stopping import Guard, divergence_message, non_finite_weight
+from recipes.common.stopping import Guard, divergence_message, lost_message, non_finite_weight
 from recipes.common.tables import text
 from recipes.common.tensorboard import Board
 
@@ -131,11 +133,38 @@ def evaluation_batch(examples: int, batch_size: int) -> int:
     return min(fitting, key=lambda n: abs(n - batch_size), default=min(batch_size, examples))
 
 
-def _take_up(folder: RunFolder, config: Training, console: Console) -> int:
+def _update_row(task, step, seconds, loss, metrics, rates) -> dict[str, float]:
+    """A row of `metrics.csv`."""
+    return {
+        "step": step,
+        "seconds": round(seconds, 3),
+        "loss": loss,
+        **{name: metrics.get(name, math.nan) for name in task.metrics},
+        **dict(zip(("learning_rate", "factor", "base_learning_rate"), rates, strict=True)),
+    }
+
+
+def _evaluation_row(task, step, seconds, training, validation) -> dict[str, float]:
+    """A row of `evaluations.csv`."""
+    row = {"step": step, "seconds": round(seconds, 3)}
+    for name in ("loss", *task.metrics):
+        row[name] = training.get(name, math.nan)
+        row[f"validation_{name}"] = validation.get(name, math.nan)
+    return row
+
+
+def _take_up(task: Task, folder: RunFolder, config: Training, console: Console) -> int:
     """The updates made so far, with the folder as it was after them; says what it goes on from."""
     step, problems = folder.checkpoints.newest_valid()
     # First, because it refuses damaged tables, and then nothing should have been renamed.
-    folder.truncate(step or 0, config.eval_every)
+    folder.truncate(
+        step or 0,
+        config.eval_every,
+        {
+            "metrics.csv": list(_update_row(task, 0, 0.0, 0.0, {}, (0.0, 0.0, 0.0))),
+            "evaluations.csv": list(_evaluation_row(task, 0, 0.0, {}, {})),
+        },
+    )
     for path, problem in problems.items():
         aside = folder.checkpoints.set_aside(path)
         console.print(
@@ -152,31 +181,37 @@ def _take_up(folder: RunFolder, config: Training, console: Console) -> int:
         )
     elif config.resume:
         console.print("The run has no checkpoint yet: it begins anew", highlight=False)
-    strays = folder.checkpoints.strays()
-    if strays:
+    strays = [f"{folder.checkpoints.path.name}/{name}" for name in folder.checkpoints.strays()]
+    ignored = sorted({*strays, *folder.other_checkpoints()})
+    if ignored:
         console.print(
-            f"Ignored in {folder.checkpoints.path}, as no checkpoints: {', '.join(strays)}",
+            f"Ignored in {folder.path}, as no checkpoints of this run: "
+            + printable(", ".join(ignored)),
             highlight=False,
             soft_wrap=True,
-            markup=False,
         )
     return step or 0
 
 
-def _leave(model, step, config, folder, writer, stop, progress) -> NoReturn:
+def _leave(model, step, config, folder, writer, guard, progress) -> NoReturn:
     """The end of a run that was asked to stop: a checkpoint, how to go on, the exit status."""
     # The last turn may have begun one for this very step.
     writer.wait()
-    if writer.last != step:
-        writer.save(model, step)
-        writer.wait()
+    if guard.within:
+        left = f"within update {step + 1} of {config.steps}. {lost_message(step, writer.last)}"
+    else:
+        if writer.last != step:
+            writer.save(model, step)
+            writer.wait()
+        left = f"after {step} of {config.steps} updates, with a checkpoint"
+    received = guard.stop.received
     progress.console.print(
-        f"Stopped by {stop.received.name} after {step} of {config.steps} updates, with a "
-        f"checkpoint. To go on: the same program with --resume {folder.path}",
+        f"Stopped by {received.name} {left}. "
+        f"To go on: the same program with --resume {folder.path}",
         highlight=False,
         soft_wrap=True,
     )
-    raise Stopped(stop.received)
+    raise Stopped(received)
 
 
 def run_training(
@@ -186,7 +221,8 @@ def run_training(
 
     Metrics are written before each checkpoint, and checkpoints while training goes on, so a run
     that is killed loses nothing before the last one. SIGTERM or Ctrl-C stops after the update
-    with a checkpoint; a second one stops at once.
+    with a checkpoint, or within an update that would take long, without; a second one stops at
+    once.
 
     Args:
         model: Compiled with an optimizer from `recipes.common.optimizers`; with the weights of
@@ -209,7 +245,7 @@ def run_training(
     if devices.replicas > 1:
         validation, evaluated_at_once = devices.evaluation(validation, evaluated_at_once)
         validation = devices.local(validation, evaluated_at_once)
-    step = _take_up(folder, config, console)
+    step = _take_up(task, folder, config, console)
     evaluations, metrics = folder.read("evaluations.csv"), folder.read("metrics.csv")
     evaluated = int(evaluations[-1]["step"]) if evaluations else -1
     # The updates since the last evaluation, whose means it reports.
@@ -241,9 +277,7 @@ def run_training(
             return None
         loss = values["loss"]
         seconds = time.perf_counter() - start
-        row = {"step": step, "seconds": round(seconds, 3)}
-        for name in ("loss", *task.metrics):
-            row |= {name: training.get(name, float("nan")), f"validation_{name}": values[name]}
+        row = _evaluation_row(task, step, seconds, training, values)
         folder.append("evaluations.csv", [row])
         board.write({f"validation/{name}": value for name, value in values.items()}, step)
         speed = ""
@@ -272,11 +306,11 @@ def run_training(
             )
         )
         steady = SteadyGenerators()
-        guard = Guard(model, config.accumulate, stop, writer)
         bar = progress.add_task(
             config.schedule, total=config.steps, completed=step, loss="-", rate="-", speed="-"
         )
         watch = _Watch(progress, bar, logger, config.accumulate, task)
+        guard = Guard(model, config.accumulate, stop, writer, watch.durations)
         # The first one of all, or one that a signal or a kill came before.
         due = step >= end or not step % config.eval_every
         if not evaluations or (due and evaluated < step):
@@ -295,16 +329,20 @@ def run_training(
                 verbose=0,
                 callbacks=[logger, watch, guard, steady, KeepWeights()],
             )
+            history = logger.history
+            rates = [
+                history[name]
+                for name in ("effective_learning_rate", "learning_rate_factor", "learning_rate")
+            ]
             rows = [
-                {
-                    "step": step + 1 + i - first,
-                    "seconds": round(watch.ended[i] - start, 3),
-                    "loss": logger.history["batch_loss"][i],
-                    **watch.metrics[i],
-                    "learning_rate": logger.history["effective_learning_rate"][i],
-                    "factor": logger.history["learning_rate_factor"][i],
-                    "base_learning_rate": logger.history["learning_rate"][i],
-                }
+                _update_row(
+                    task,
+                    step + 1 + i - first,
+                    watch.ended[i] - start,
+                    history["batch_loss"][i],
+                    watch.metrics[i],
+                    [rate[i] for rate in rates],
+                )
                 for i in range(first, len(watch.ended))
             ]
             folder.append("metrics.csv", rows)
@@ -323,16 +361,18 @@ def run_training(
                 pending = []
                 if validation_loss is not None and not math.isfinite(validation_loss):
                     problem = problem or "the validation loss is not finite"
-            if not problem and (step == end or not step % checkpoint_every):
+            whole = not problem and not guard.within
+            if whole and (step == end or not step % checkpoint_every):
                 steady.restore()
                 writer.save(model, step)
         if not problem and stop.agreed():
             steady.restore()
-            _leave(model, step, config, folder, writer, stop, progress)
+            _leave(model, step, config, folder, writer, guard, progress)
     board.close()
     diverged = problem is not None
     if diverged:
-        message = divergence_message(problem, step, config.schedule, writer)
+        message = Text(divergence_message(problem, step, config.schedule, writer))
+        message.highlight_words(["Diverged"], "bold red")
         console.print(message, highlight=False, soft_wrap=True)
     summary = _summarise(task, config, folder, watch, step, diverged)
     if config.schedule == "h0h1" and not diverged and summary["first_step_at_peak_rate"] is None:

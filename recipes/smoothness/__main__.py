@@ -23,7 +23,7 @@ from rich.console import Console
 
 from keras_h0h1.callbacks.smoothness_probe import SmoothnessProbe
 from keras_h0h1.curvature import NotIdentified, fit_smoothness
-from recipes.common.console import one_line_errors
+from recipes.common.console import make_console, one_line_errors
 from recipes.common.environment import describe_environment
 from recipes.common.files import atomic, make_folder, write_json
 from recipes.common.options import build, check_options, option, parse
@@ -373,7 +373,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     """The command line."""
     given = parse([Smoothness], argv, program=PROGRAM, description=__doc__)
     with one_line_errors(PROGRAM):
-        return run(build(Smoothness, given), Console())
+        return run(build(Smoothness, given), make_console())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from recipes.common.console import one_line_errors
+from recipes.common.console import make_console, one_line_errors
 from recipes.common.environment import describe_environment
 from recipes.common.files import atomic, make_folder, write_json
 from recipes.common.options import build, check_options, option, parse
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     """The command line."""
     given = parse([Theory], argv, program=PROGRAM, description=__doc__)
     with one_line_errors(PROGRAM):
-        return run(build(Theory, given), Console())
+        return run(build(Theory, given), make_console())
 
 
 if __name__ == "__main__":

@@ -3,12 +3,15 @@
 import contextlib
 import dataclasses
 import math
-import struct
 import typing
 
 import keras
 import pytest
 
+from benchmarks.overhead import Overhead
+from benchmarks.paper_sizes import PaperSizes
+from benchmarks.probe_overhead import ProbeOverhead
+from benchmarks.tokenizing import Tokenizing
 from recipes.common.options import build, check_options, flag, option, parse
 from recipes.compare import Comparison
 from recipes.gpt import GPTConfig
@@ -17,12 +20,16 @@ from recipes.smoothness.__main__ import Smoothness
 from recipes.theory.__main__ import Theory
 from recipes.tokenize import Tokenize
 from recipes.vision.config import VisionConfig
+from tests.attack.values import means
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="options do not depend on the backend"
 )
 
-PROGRAMS = (GPTConfig, VisionConfig, Comparison, Tokenize, Smoothness, Theory, Report)
+PROGRAMS = (
+    GPTConfig, VisionConfig, Comparison, Tokenize, Smoothness, Theory, Report,
+    Overhead, ProbeOverhead, Tokenizing, PaperSizes,
+)  # fmt: skip
 OPTIONS = [(cls, field.name) for cls in PROGRAMS for field in dataclasses.fields(cls)]
 
 ABSURD = [
@@ -31,25 +38,6 @@ ABSURD = [
     "9" * 5000, "x" * 5000, "x" * 300, "a\0b", "a\nb", "..", "../..", "a/b", "\udcff", "\u0663",
     "\u00b2", "1_000", " 1", "0x10", "1,1", "1,,2", "none,none", "\u202e", "--", "/dev/null/x",
 ]  # fmt: skip
-
-
-def as_text(value):
-    return ",".join(map(as_text, value)) if isinstance(value, tuple) else str(value)
-
-
-def means(value, text):
-    """Whether the value is what a person would read in the text."""
-    if isinstance(value, tuple):
-        return len(value) == text.count(",") + 1 and all(map(means, value, text.split(",")))
-    if isinstance(value, bool):
-        return text.lower() in ("true", "1") if value else text == "0"
-    if isinstance(value, int):
-        return str(value) == text and abs(value) < 2**63
-    if isinstance(value, float):
-        single = struct.unpack("f", struct.pack("f", value))[0]
-        # Neither infinite nor zero by rounding.
-        return value == float(text) and math.isfinite(single) and (not single) == (not value)
-    return value == text and text.strip() != "" and text.isprintable() and len(text) <= 4095
 
 
 @pytest.mark.parametrize(("cls", "name"), OPTIONS, ids=lambda x: getattr(x, "__name__", x))

@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.common import training
+from recipes.common import stopping, training
 from recipes.common.checkpoints import load_checkpoint
 from recipes.common.run_folder import RunFolder
 from recipes.common.signals import StopSignals, noted_interrupts
-from recipes.common.stopping import non_finite_weight
+from recipes.common.stopping import lost_message, non_finite_weight
 from tests.recipes import tiny
 
 
@@ -90,6 +90,53 @@ def test_a_signal_leaves_a_checkpoint(whole, tmp_path, number, code, monkeypatch
         assert first == second
 
 
+# (the micro-batch, of four an update, and the updates made before it)
+@pytest.mark.parametrize(
+    ("patience", "at", "made"),
+    [(stopping.PATIENCE, 14, 3), (0.0, 14, 3), (0.0, 10, 2)],
+    ids=["short", "long", "long, just after a checkpoint"],
+)
+def test_a_signal_within_an_update_that_takes_long(
+    tmp_path, monkeypatch, capsys, patience, at, made
+):
+    """Left at the next micro-batch; no part of an update is saved, and what is lost is said."""
+    options = ["--accumulate=4", "--checkpoint-every=2"]
+    run(f"--runs={tmp_path}", "--name=whole", *options)
+    monkeypatch.setattr(stopping, "PATIENCE", patience)
+    real, seen = stopping.Guard.on_train_batch_end, []
+
+    def signalled(guard, batch, logs=None):
+        seen.append(batch)
+        if len(seen) == at:
+            signal.raise_signal(signal.SIGTERM)
+        real(guard, batch, logs)
+
+    monkeypatch.setattr(stopping.Guard, "on_train_batch_end", signalled)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        run(f"--runs={tmp_path}", "--name=r", *options)
+    assert stopped.value.code == 143
+    folder, printed = RunFolder(tmp_path / "r"), capsys.readouterr().out
+    if patience:
+        assert len(seen) == 16 and folder.checkpoints.steps() == [4, 2]
+        assert "Stopped by SIGTERM after 4 of 8 updates, with a checkpoint." in printed
+    else:
+        assert len(seen) == at and folder.checkpoints.steps() == [2]
+        assert f"Stopped by SIGTERM within update {made + 1} of 8. Lost " in printed
+        assert lost_message(made, 2) in printed
+        assert [row["step"] for row in folder.read("metrics.csv")] == [1, 2, 3][:made]
+    assert run(f"--resume={folder.path}")["finished"]
+    for one, other in zip(state(folder), state(RunFolder(tmp_path / "whole")), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_lost_is_counted_from_the_last_checkpoint():
+    assert lost_message(3, None).startswith("There is no checkpoint yet")
+    assert lost_message(3, 3) == "Lost is the part of the update that was made"
+    assert lost_message(4, 3).startswith("Lost are update 4 and")
+    assert lost_message(9, 3).startswith("Lost are updates 4 to 9 and")
+
+
 def test_a_signal_during_an_evaluation(whole, tmp_path, monkeypatch):
     """The evaluation is broken off, and made up for when the run goes on."""
     real, count = keras.Model.evaluate, [0]
@@ -144,7 +191,7 @@ def test_a_second_signal_ends_the_process_at_once():
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
         assert time.monotonic() - start < 30 and process.returncode == -signal.SIGTERM
-        assert "SIGINT: stopping after this update" in errors
+        assert "SIGINT: stopping; a second signal ends the program at once" in errors
     finally:
         process.kill()
 
