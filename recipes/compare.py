@@ -34,6 +34,7 @@ from recipes.common.options import build, check_options, option, parse
 from recipes.common.plots import Curves, plot_groups
 from recipes.common.recipe import Recipe
 from recipes.common.settings import (
+    ALL_SCHEDULES,
     LARGEST_LOSS,
     LARGEST_SEED,
     SCHEDULES,
@@ -53,7 +54,7 @@ _EXCLUDED = (
 class Comparison:
     """Comparison: which runs."""
 
-    schedules: tuple[Literal[SCHEDULES], ...] = option(SCHEDULES, "the schedules to compare")
+    schedules: tuple[Literal[ALL_SCHEDULES], ...] = option(SCHEDULES, "the schedules to compare")
     seeds: tuple[int, ...] | None = option(
         None,
         "one run for each; 0 alone is a demonstration, a claim needs three or more [default: gpt 0,"

@@ -23,7 +23,7 @@ def build_schedule(config: Training) -> keras_h0h1.LossAdaptiveLearningRate:
         final_learning_rate=min(config.final_lr, config.peak_lr),
         steps_per_update=config.accumulate,
     )
-    C = config.C if config.schedule == "h0h1" else _NEVER
+    C = {"h0h1": config.C, "auto": "auto"}.get(config.schedule, _NEVER)
     return keras_h0h1.LossAdaptiveLearningRate(base, C=C, f_star=config.f_star)
 
 

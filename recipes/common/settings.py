@@ -9,6 +9,8 @@ from recipes.common.errors import InputError
 from recipes.common.options import check_options, flag, option
 
 SCHEDULES = ("none", "linear", "h0h1")
+"""The schedules that the papers compare."""
+ALL_SCHEDULES = (*SCHEDULES, "auto")
 # Bounds that several options share. Rates far above any that trains are allowed, to see a run
 # diverge; losses as far from 0 as float32 can divide by C.
 LARGEST_RATE, LARGEST_LOSS, MOST_STEPS = 1e18, 1e12, 10**9
@@ -19,9 +21,10 @@ LARGEST_SEED = 2**32 - 1  # NumPy's
 class Training:
     """Training: the same for every recipe."""
 
-    schedule: Literal[SCHEDULES] = option(
+    schedule: Literal[ALL_SCHEDULES] = option(
         "h0h1",
-        "none: the peak rate at once; linear: linear warm-up; h0h1: peak / max(1, (loss - f*) / C)."
+        "none: the peak rate at once; linear: linear warm-up; h0h1: peak / max(1, (loss - f*) / C);"
+        " auto: the library's self-tuned rule, without a constant."
         " Each ends in the same linear decay",
     )
     peak_lr: float = option(
@@ -39,7 +42,7 @@ class Training:
     )
     f_star: float = option(
         0.0,
-        "h0h1: a lower bound on the loss; 0 is the paper's choice",
+        "h0h1, auto: a lower bound on the loss; 0 is the paper's choice",
         low=-LARGEST_LOSS,
         high=LARGEST_LOSS,
     )
@@ -209,6 +212,7 @@ def check_given(given: dict[str, Any], comparison: bool = False) -> None:
     schedules = (
         given.get("schedules", SCHEDULES) if comparison else (given.get("schedule", "h0h1"),)
     )
-    for name, schedule in (("warmup", "linear"), ("C", "h0h1"), ("f_star", "h0h1")):
-        if name in given and schedule not in schedules:
-            refuse(name, f"without the schedule {schedule}")
+    takes = {"warmup": ("linear",), "C": ("h0h1",), "f_star": ("h0h1", "auto")}
+    for name, those in takes.items():
+        if name in given and not set(those) & set(schedules):
+            refuse(name, f"without the schedule {' or '.join(those)}")

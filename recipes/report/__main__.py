@@ -14,9 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from recipes.common.console import one_line_errors
+from recipes.common.console import make_console, one_line_errors
 from recipes.common.files import atomic
 from recipes.common.options import build, check_options, option, parse
 from recipes.report.page import build_page
@@ -71,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             raise ValueError("Name one folder at least, before the options. Received: no folder")
         config = build(Report, given)
         path = report(folders, config.out, config.title)
-    Console().print(f"The page is {path}", highlight=False, soft_wrap=True)
+    make_console().print(f"The page is {path}", highlight=False, soft_wrap=True)
     return path
 
 

@@ -32,3 +32,8 @@ def test_the_rate_of_each_update(schedule, accumulate):
         base = reference(k, 0.1, 10, warmup, 2, 1e-5)
         factor = 1.0 / max(1.0, loss / 2.0) if schedule == "h0h1" else 1.0
         assert float(optimizer.effective_learning_rate) == pytest.approx(base * factor, rel=1e-5)
+
+
+def test_auto_is_the_self_tuned_rule_of_the_library():
+    config = Training(schedule="auto", peak_lr=0.1, steps=10, batch_size=1, accumulate=1)
+    assert build_adamw(config).rate_states[0].schedule.C == "auto"
