@@ -24,13 +24,14 @@ class Trial:
         windows: Updates after which the batches come again.
 
     Attributes:
+        original: The model's optimizer.
         optimizer: The copy of the model's optimizer.
         period: Batches for one update; more than 1 under gradient accumulation.
         batches: Those that are used, a list.
     """
 
     def __init__(self, model: keras.Model, batches: Iterator[tuple], windows: int):
-        self.model = model
+        self.model, self.original = model, model.optimizer
         with _keras.variable_scope(model):
             self.optimizer, self._rate = settable_copy(model.optimizer, model.trainable_variables)
         self.period = leaf_of(self.optimizer).gradient_accumulation_steps or 1
