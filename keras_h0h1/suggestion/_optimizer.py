@@ -3,6 +3,7 @@
 import keras
 
 from keras_h0h1 import _keras
+from keras_h0h1.curvature import _autodiff
 from keras_h0h1.optimizers import AdaptiveGD, LossAware, LossScaleOptimizer
 from keras_h0h1.schedules import LossAdaptiveLearningRate
 
@@ -66,8 +67,8 @@ def settable_copy(optimizer, variables):
     if leaf.built:
         _copy_state(leaf, twin)
     if scaled is not None and scaled.built:
-        outer.step_counter.assign(scaled.step_counter)
-        outer.dynamic_scale.assign(scaled.dynamic_scale)
+        _assign_copy(outer.step_counter, scaled.step_counter)
+        _assign_copy(outer.dynamic_scale, scaled.dynamic_scale)
     if aware is not None:
         inside = outer if scaled is None else outer.inner_optimizer
         return outer, inside.rate_states[0].variables["base"]
@@ -83,7 +84,12 @@ def _copy_state(leaf, twin) -> None:
     if [tuple(v.shape) for v in source] != [tuple(v.shape) for v in target]:
         return
     for variable, value in zip(target, source, strict=True):
-        variable.assign(value)
+        _assign_copy(variable, value)
+
+
+def _assign_copy(variable, source) -> None:
+    # On JAX two variables would share one buffer, and a step deletes those that it is given.
+    variable.assign(_autodiff.copy(_autodiff.read(source)))
 
 
 def present_rate(optimizer) -> float:

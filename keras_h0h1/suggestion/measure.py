@@ -135,6 +135,7 @@ def suggest(
         curve.rates,
         curve.losses,
         initial_loss=initial_loss,
+        f_star=f_star,
         stable_at_start=start and start.largest_stable_rate,
         stable_later=later and later.largest_stable_rate,
     )

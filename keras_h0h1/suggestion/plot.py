@@ -7,7 +7,7 @@ from keras_h0h1.suggestion.curve import smooth
 # Okabe and Ito's colours tell apart with every common kind of colour vision.
 _BATCHES, _CURVE, _BASE, _MARK = "#999999", "#0072B2", "#D55E00", "#000000"
 _LABELS = {
-    "lowest": ("lowest loss", ":"),
+    "lowest": ("lowest before it turns", ":"),
     "blow_up": ("loss back at its start", "--"),
     "stable_at_start": ("stable at the start", "-."),
     "stable_later": ("stable at the lowest loss", (0, (1, 3))),

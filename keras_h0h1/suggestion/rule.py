@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_h0h1._validation import check_number
-from keras_h0h1.suggestion.curve import Landmarks, landmarks
+from keras_h0h1.suggestion.curve import Landmarks, landmarks, smooth
 
 # Of the rate at which the loss was back where it began; fastai's `minimum` takes a tenth of the
 # rate at the minimum, which comes earlier.
@@ -16,7 +16,9 @@ STABLE_SHARE = 0.5
 # `C` as a share of the initial gap; for a language model of 50,280 words near the papers' 5.
 C_SHARE = 0.5
 # Exponents that have been tried.
-LOWEST_RHO, HIGHEST_RHO = 1.0, 4.0
+LOWEST_RHO, HIGHEST_RHO = 1.0, 3.0
+# The least fall of the gap, as a logarithm, from which an exponent can be read.
+_LEAST_FALL = 0.05
 
 
 class Recommendation(NamedTuple):
@@ -41,6 +43,7 @@ def recommend(
     losses,
     *,
     initial_loss: float,
+    f_star: float = 0.0,
     stable_at_start: float | None = None,
     stable_later: float | None = None,
 ) -> Recommendation:
@@ -55,14 +58,22 @@ def recommend(
 
     A test that begins with fresh moments, or with those of the initial weights, overestimates
     the rate; hence the fractions. The stable rate at the *start* does not bound the base: there the
-    loss-driven factor shortens the step. With $C$ half the initial gap the first rate is
-    $\eta\, 2^{-\rho}$, so the exponent is the smallest that makes it stable,
-    $\rho = \log_2(\eta / \eta_\text{start})$, in [1, 4].
+    loss-driven factor shortens the step.
+
+    The exponent is that of $(\rho, K_0, K_\rho)$-smoothness between the two measurements, with the
+    stable rate in the curvature's place and the gap $\Delta = f - f^*$,
+
+    $$\rho = \frac{\log(\eta_\text{later} / \eta_\text{start})}
+    {\log(\Delta_\text{start} / \Delta_\text{later})},$$
+
+    or that with which the first rate $\eta\, 2^{-\rho}$ ($C$ is half the initial gap) is stable, if
+    that is larger; in [1, 3].
 
     Args:
         rates: Growing, shape `(n,)`.
         losses: After the update at each rate; not finite where the loss blew up.
         initial_loss: Before the test.
+        f_star: A lower bound on the loss.
         stable_at_start: Largest stable rate at the initial weights, or `None` if unknown.
         stable_later: Where the loss was lowest, or `None`.
 
@@ -97,9 +108,9 @@ def recommend(
         )
     candidates = sorted(_candidates(found, initial_loss, stable_later))
     base, texts = candidates[0][0], [text for _, text in candidates]
-    rho, why = exponent(base, stable_at_start)
-    if why:
-        texts.append(why)
+    gaps = (initial_loss - f_star, _smallest(losses) - f_star)
+    rho, why = exponent(base, stable_at_start, stable_later, *gaps)
+    texts += why
     if found.blow_up is None and found.turn is None:
         texts.append(
             f"the loss did not rise up to the largest rate tested, {rates[-1]:.2g}: a higher one "
@@ -138,17 +149,45 @@ def _candidates(found: Landmarks, initial_loss: float, stable_later: float | Non
         )
 
 
-def exponent(base: float, stable_at_start: float | None) -> tuple[float, str]:
-    """The smallest exponent in range with a stable first rate, rounded to a tenth; and why."""
+def _smallest(losses) -> float:
+    losses = np.asarray(losses, "float64")
+    return float(np.min(smooth(losses[np.isfinite(losses)])))
+
+
+def exponent(
+    base: float,
+    stable_at_start: float | None,
+    stable_later: float | None,
+    first_gap: float,
+    later_gap: float,
+) -> tuple[float, list[str]]:
+    """The exponent of `recommend`, rounded to a tenth, and the reasons for it.
+
+    Args:
+        base: The peak rate.
+        stable_at_start: Largest stable rate at the initial weights, or `None`.
+        stable_later: Where the loss was lowest, or `None`.
+        first_gap: The loss above its lower bound at the initial weights.
+        later_gap: The same where it was lowest.
+    """
     if stable_at_start is None or not math.isfinite(stable_at_start):
-        return LOWEST_RHO, ""
+        return LOWEST_RHO, []
     needed = math.log(max(base / stable_at_start, 1e-30)) / math.log(1.0 / C_SHARE)
-    rho = float(np.clip(math.ceil(10.0 * needed) / 10.0, LOWEST_RHO, HIGHEST_RHO))
+    measured, reasons = -math.inf, []
+    falls = later_gap > 0.0 and first_gap > later_gap * math.exp(_LEAST_FALL)
+    if falls and stable_later is not None and math.isfinite(stable_later):
+        measured = math.log(stable_later / stable_at_start) / math.log(first_gap / later_gap)
+        reasons.append(
+            f"from the start to the lowest loss the largest stable rate went from "
+            f"{stable_at_start:.2g} to {stable_later:.2g}: an exponent of {measured:.1f}, of which "
+            f"{LOWEST_RHO:g} to {HIGHEST_RHO:g} is used"
+        )
+    rho = float(np.clip(math.ceil(10.0 * max(needed, measured)) / 10.0, LOWEST_RHO, HIGHEST_RHO))
     first = base * C_SHARE**rho
-    text = (
-        f"at the initial weights the curvature allows rates below {stable_at_start:.2g}: with "
-        f"rho = {rho:g} the first rate is {first:.2g}"
+    above = first > stable_at_start
+    reasons.append(
+        f"with rho = {rho:g} the first rate is {first:.2g}; at the initial weights the curvature "
+        f"allows rates below {stable_at_start:.2g}"
+        + (": the loss may rise at first" if above else "")
     )
-    if first > stable_at_start:
-        text += ", still more than that; the loss may rise at first"
-    return rho, text
+    return rho, reasons
