@@ -24,7 +24,7 @@ _WINDOWS = 16
 _ITERATIONS = 6
 _SHARPNESS_COST = 2 * 2 * _ITERATIONS
 # Fewer would leave a decade of rates two points.
-_FEWEST_STEPS = 50
+_FEWEST_RATES = 20
 
 
 def suggest(
@@ -69,7 +69,8 @@ def suggest(
         batch_size: Where `x` is arrays. Default: 32, as in `fit`. The batch that will be
             trained with: a larger one bears a higher rate.
         f_star: A lower bound on the loss; `C` is half of the initial loss above it.
-        steps: What the call may cost, in training steps: updates and curvature. At least 50.
+        steps: What the call may cost, in training steps: updates and curvature. At least 61, or
+            37 without sharpness; the smaller, the coarser the rates.
         rates: The smallest and the largest rate to test.
         relative: Whether `rates` are multiples of the optimizer's present rate.
         sharpness: `"auto"`: measured for SGD, Adam, AdamW and Nadam, unless the model has a
@@ -109,7 +110,7 @@ def suggest(
             arXiv 2207.14484 (2022): Adam's threshold.
     """
     begin = time.perf_counter()
-    steps = check_integer("steps", steps, low=_FEWEST_STEPS)
+    steps = check_integer("steps", steps, low=1)
     f_star = check_number("f_star", f_star)
     stop_factor = check_number("stop_factor", stop_factor, low=1.0, strict=True)
     seed = check_integer("seed", seed, low=0)
@@ -125,6 +126,11 @@ def suggest(
             low, high = low * now, high * now
         why_not = None if sharpness is True else _why_not(model, sharpness)
         cost = _WINDOWS + 1 + (0 if why_not else _SHARPNESS_COST)
+        if steps < cost + _FEWEST_RATES:
+            raise ValueError(
+                f"`steps` must be >= {cost + _FEWEST_RATES}, of which {cost} are spent before and "
+                f"beside the test. Received: steps={steps}"
+            )
         tested = np.geomspace(low, high, steps - cost)
         curve, found, error = _measure(
             trial, tested, stop_factor, None if why_not else seed, quiet=sharpness == "auto"

@@ -26,7 +26,7 @@ _LOCK = "run.lock"
 
 # What a resumed run may be given anew; all else comes from its config.json.
 _ANEW = {"keep", "checkpoint_every", "distribute", "model_shards"}
-NOT_THE_EXPERIMENT = {"resume", "stop_after", "runs", "name", *_ANEW}
+NOT_THE_EXPERIMENT = {"resume", "stop_after", "suggest", "runs", "name", *_ANEW}
 
 # What a resumed run needs of its tables; the recipe's metrics follow.
 _COLUMNS = {
@@ -189,7 +189,11 @@ class RunFolder:
         self._check_configuration(stored)
         anew = {name: given[name] for name in _ANEW if name in given}
         return dataclasses.replace(
-            stored, resume=str(self.path), stop_after=given.get("stop_after"), **anew
+            stored,
+            resume=str(self.path),
+            stop_after=given.get("stop_after"),
+            suggest=given.get("suggest", False),
+            **anew,
         )
 
     def _check_configuration(self, stored: Any) -> None:
