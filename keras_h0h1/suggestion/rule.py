@@ -179,8 +179,8 @@ def exponent(
         measured = math.log(stable_later / stable_at_start) / math.log(first_gap / later_gap)
         reasons.append(
             f"from the start to the lowest loss the largest stable rate went from "
-            f"{stable_at_start:.2g} to {stable_later:.2g}: an exponent of {measured:.1f} (values from "
-            f"{LOWEST_RHO:g} to {HIGHEST_RHO:g} are used)"
+            f"{stable_at_start:.2g} to {stable_later:.2g}: an exponent of {measured:.1f}, used "
+            f"within {LOWEST_RHO:g} to {HIGHEST_RHO:g}"
         )
     rho = float(np.clip(math.ceil(10.0 * max(needed, measured)) / 10.0, LOWEST_RHO, HIGHEST_RHO))
     first = base * C_SHARE**rho

@@ -28,7 +28,7 @@ def test_smoothing_keeps_straight_lines_and_weighs_five_points():
 
 def test_landmarks_of_a_valley():
     found = landmarks(RATES, valley(), 2.0)
-    # d/dlog(rate) of 1 / (1 + (a / rate)^2) is steepest at rate = a, and a quarter of that at 3.7 a.
+    # The slope of 1 / (1 + (a / rate)^2) against log(rate) is steepest at a, a quarter at 3.7 a.
     assert found.steepest == pytest.approx(1e-2, rel=0.3)
     assert found.fast == pytest.approx(3.7e-2, rel=0.3)
     assert found.fast < found.lowest < found.blow_up
@@ -91,7 +91,9 @@ def test_a_loss_that_only_rises():
 
 
 def test_nothing_happened():
-    with pytest.raises(ValueError, match="neither fell nor rose.*Received: rates from 1e-06 to 10"):
+    with pytest.raises(
+        ValueError, match=r"neither fell nor rose.*Received: rates from 1e-06 to 10"
+    ):
         recommend(RATES, np.full(71, 2.0), initial_loss=2.0)
 
 
