@@ -63,7 +63,7 @@ def _passes(data) -> Iterator:
         source = data() if callable(data) else data
         if isinstance(source, keras.utils.PyDataset):
             # Its own iteration protocol is by index.
-            source = (source[index] for index in range(len(source)))
+            source = map(source.__getitem__, range(len(source)))
         empty = True
         for batch in source:
             empty = False

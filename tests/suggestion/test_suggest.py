@@ -32,7 +32,8 @@ def test_gradient_descent_on_a_quadratic(condition, momentum):
     limit = 2 * (1 + momentum) / np.linalg.eigvalsh(hessian)[-1]
     suggestion = suggest(model, *arrays)
     assert suggestion.sharpness_at_start.largest_stable_rate == pytest.approx(limit, rel=0.02)
-    assert limit / 10 < suggestion.base < limit
+    # Momentum moves the weights by a sum of ten gradients, long before it is unstable.
+    assert limit / (100 if momentum else 10) < suggestion.base < limit
 
 
 def test_adams_threshold():
@@ -118,7 +119,7 @@ def test_a_train_step_of_its_own():
     assert suggestion.initial_loss == pytest.approx(2.0, rel=0.01)
     assert "`train_step` of its own" in suggestion.reasons[-1]
     model.key = "something"
-    with pytest.raises(ValueError, match="'loss' is the loss of the batch. Received: {'something'"):
+    with pytest.raises(ValueError, match=r"whose 'loss' is the loss.*Received: \{'something'"):
         suggest(model, x, 0 * x, steps=50)
 
 
