@@ -135,6 +135,20 @@ def suggest(
         curve, found, error = _measure(
             trial, tested, stop_factor, None if why_not else seed, quiet=sharpness == "auto"
         )
+    return _conclude(
+        curve,
+        found,
+        why_not if error is None else f"the sharpness could not be measured: {error}",
+        f_star=f_star,
+        optimizer=type(leaf_of(trial.original)).__name__,
+        present_rate=now,
+        batches=len(trial.batches),
+        begin=begin,
+    )
+
+
+def _conclude(curve, found, note, *, f_star, begin, **known) -> Suggestion:
+    """The record, from what was measured."""
     start, later = (*found, None, None)[:2]
     initial_loss = float(np.mean(curve.first_losses))
     chosen = recommend(
@@ -145,7 +159,6 @@ def suggest(
         stable_at_start=start and start.largest_stable_rate,
         stable_later=later and later.largest_stable_rate,
     )
-    note = why_not if error is None else f"the sharpness could not be measured: {error}"
     gap = initial_loss - f_star
     return Suggestion(
         base=chosen.base,
@@ -153,8 +166,6 @@ def suggest(
         rho=chosen.rho,
         f_star=f_star,
         reasons=chosen.reasons + ((note,) if note else ()),
-        optimizer=type(leaf_of(trial.original)).__name__,
-        present_rate=now,
         initial_loss=initial_loss,
         rates=curve.rates,
         losses=curve.losses,
@@ -162,8 +173,8 @@ def suggest(
         marks=chosen.marks,
         sharpness_at_start=start,
         sharpness_later=later,
-        batches=len(trial.batches),
         seconds=time.perf_counter() - begin,
+        **known,
     )
 
 
