@@ -123,6 +123,9 @@ def trial_of(model: keras.Model, batches: Iterator[tuple], windows: int) -> Iter
     with _keras.random_state_kept():
         trial = Trial(model, batches, windows)
         try:
+            # On JAX a step deletes the buffers of what it is given. After `fit` with an average of
+            # the weights, these share theirs with the optimizer that stays behind.
+            put_back(kept)
             with _keras.trained_with(model, trial.optimizer):
                 yield trial
         finally:

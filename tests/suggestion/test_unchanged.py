@@ -32,7 +32,7 @@ def test_everything_is_what_it_was(name):
     assert (suggestion.sharpness_at_start is not None) == (sharpness == "auto")
 
 
-@pytest.mark.parametrize("name", ["adam", "loss-aware"])
+@pytest.mark.parametrize("name", ["adam", "keras-scaled"])
 def test_training_goes_on_as_if_nothing_had_been(name):
     losses = []
     for looks in (False, True):
