@@ -1,9 +1,11 @@
 """Everything that differs between backends or touches a private part of Keras, with the reason."""
 
 import contextlib
+import random
 import sys
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -268,3 +270,65 @@ def read_variables(model, variables) -> list[float]:
 def callback_model(callback):
     """`callback.model` without its side effect on JAX: a sync of the whole training state."""
     return callback._model
+
+
+@contextlib.contextmanager
+def random_state_kept():
+    """Puts every global random generator back where it was when the block began.
+
+    Keras' own is a `SeedGenerator` without a public name, made when it is first asked for; its
+    seed comes from Python's generator. NumPy's global one may be drawn from by the user's data.
+    On PyTorch dropout draws from PyTorch's. TensorFlow's ops in Keras are stateless.
+    """
+    from keras.src.backend.common import global_state
+
+    name = "global_seed_generator"
+    generator = global_state.get_global_attribute(name)
+    seed = None if generator is None else ops.convert_to_numpy(generator.state).copy()
+    python, numpy_state = random.getstate(), np.random.get_state()
+    with contextlib.ExitStack() as stack:
+        if keras.backend.backend() == "torch":
+            import torch
+
+            stack.enter_context(torch.random.fork_rng())
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy_state)
+            if generator is None:
+                global_state.set_global_attribute(name, None)
+            else:
+                generator.state.assign(seed)
+
+
+@contextlib.contextmanager
+def trained_with(model, optimizer):
+    """Lets `model.train_on_batch` train with another optimizer while the block runs.
+
+    The train function has closed over the optimizer, and on JAX the trainer keeps the last state.
+    Several steps per execution would ask `train_on_batch` for several batches. All of it is put
+    back: a `fit` afterwards, or the one that is about to begin, does not compile again.
+    """
+    names = (
+        "optimizer", "train_function", "steps_per_execution", "_jax_state", "_jax_state_synced",
+    )  # fmt: skip
+    before = {name: getattr(model, name) for name in names if hasattr(model, name)}
+    try:
+        model.optimizer, model.train_function, model.steps_per_execution = optimizer, None, 1
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(model, name, value)
+
+
+def has_own_train_step(model) -> bool:
+    """Whether the model's `train_step` is not Keras' own, so that its loss may be any."""
+    return type(model).train_step is not keras.Model.train_step
+
+
+def num_replicas_of(model) -> int:
+    """Replicas of the strategy that the model was made under; 1 on every backend but TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    return model.distribute_strategy.num_replicas_in_sync

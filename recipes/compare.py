@@ -45,7 +45,7 @@ from recipes.common.tables import print_table, write_table
 RECIPES = {"gpt": "recipes.gpt", "vision": "recipes.vision.recipe"}  # modules with a `RECIPE`
 # What belongs to a single run.
 _EXCLUDED = (
-    "schedule", "seed", "resume", "stop_after", "name",
+    "schedule", "seed", "resume", "stop_after", "suggest", "name",
     "dry_run", "hardware", "utilisation", "price",
 )  # fmt: skip
 

@@ -27,7 +27,7 @@ _LOCK = "run.lock"
 
 # What a resumed run may be given anew; all else comes from its config.json.
 _ANEW = {"keep", "checkpoint_every", "distribute", "model_shards"}
-NOT_THE_EXPERIMENT = {"resume", "stop_after", "runs", "name", *_ANEW}
+NOT_THE_EXPERIMENT = {"resume", "stop_after", "suggest", "runs", "name", *_ANEW}
 
 # Files that are written at the end.
 _RESULTS = ("model.keras", "summary.json", "plot.png", "sample.txt")
@@ -201,7 +201,11 @@ class RunFolder:
         self._check_places()
         anew = {name: given[name] for name in _ANEW if name in given}
         return dataclasses.replace(
-            stored, resume=str(self.path), stop_after=given.get("stop_after"), **anew
+            stored,
+            resume=str(self.path),
+            stop_after=given.get("stop_after"),
+            suggest=given.get("suggest", False),
+            **anew,
         )
 
     def _check_configuration(self, stored: Any) -> None:

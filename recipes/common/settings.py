@@ -89,6 +89,11 @@ class Training:
         "mixed_bfloat16 halves memory on GPU and TPU; on a CPU it is slower. mixed_float16 adds"
         " loss scaling",
     )
+    suggest: bool = option(
+        False,
+        "train nothing: a range test and curvature, on the configured model and data, say which"
+        " peak rate, C and exponent to set; into suggestion.json and suggestion.png",
+    )
     seed: int = option(
         0, "of the weights, of dropout and of the order of the data", low=0, high=LARGEST_SEED
     )
@@ -207,6 +212,8 @@ def check_given(given: dict[str, Any], comparison: bool = False) -> None:
                 refuse(name, "with --resume, which goes on in the run's own folder")
         # The rest has to agree with the run's configuration, which is checked there.
         return
+    if given.get("suggest") and given.get("dry_run"):
+        refuse("suggest", "with --dry-run, which reads no data")
     if "steps" in given and "epochs" in given:
         refuse("steps", "with --epochs, which stands for it")
     schedules = (

@@ -27,6 +27,7 @@ from recipes.common.run_folder import RunFolder, configuration
 from recipes.common.settings import Training
 from recipes.common.signals import Stopped, StopSignals
 from recipes.common.stopping import Guard, divergence_message, lost_message, non_finite_weight
+from recipes.common.suggest import leave_with_suggestion
 from recipes.common.tables import text
 from recipes.common.tensorboard import Board
 
@@ -241,6 +242,8 @@ def run_training(
     """
     devices = distribute.current()
     devices.prepare(model, config.batch_size, config.accumulate)
+    if config.suggest:
+        leave_with_suggestion(model, task, config, folder, console)
     validation, evaluated_at_once = task.validation, task.evaluation_batch or config.batch_size
     if devices.replicas > 1:
         validation, evaluated_at_once = devices.evaluation(validation, evaluated_at_once)
