@@ -30,9 +30,14 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
     Attributes:
         needs_gradient_norm: Whether `update` uses the global norm of the gradient. It costs one
             pass over the gradients, so it is computed only for the schedules that ask for it.
+        needs_products: Whether `update` gets, in place of that norm, the dictionary of scalars
+            that `optimizer.products` returns: inner products of gradients, averages and weights.
+            A step whose loss or products are not finite is then not taken at all, because the
+            averages of the loss and of the gradient belong together.
     """
 
     needs_gradient_norm = False
+    needs_products = False
 
     def __init__(self):
         self._variables: Mapping[str, keras.Variable] | None = None
@@ -42,7 +47,10 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
         raise NotImplementedError
 
     def update(self, state: State, loss, gradient_norm=None) -> State:
-        """The entries of `state` that change once a finite `loss` was seen."""
+        """The entries of `state` that change once a finite `loss` was seen.
+
+        `state["step"]` is the count of steps that Keras passes to schedules.
+        """
         raise NotImplementedError
 
     def base_rate(self, step, state: State):
