@@ -32,7 +32,7 @@ _NO_GRADIENT = 2.0**-52
 
 
 def _ratio(numerator, squared_norm):
-    """numerator / squared_norm, and 0 where the norm vanishes."""
+    """The quotient, and 0 where the norm vanishes."""
     xp = _namespace(numerator, squared_norm)
     vanishes = squared_norm <= _NO_GRADIENT
     safe = xp.where(vanishes, xp.ones_like(squared_norm), squared_norm)
@@ -133,8 +133,8 @@ def momo_reset(
 def momo_lower_bound(
     mean_loss, mean_product, product, squared_norm, step, lower_bound=0.0, correction=1.0
 ):
-    r"""$\max\left(\frac{\bar f + \langle d, w \rangle - \gamma - \tau \|d\|^2_{D^{-1}} / 2}{\kappa},
-    b\right)$, the estimate of the infimum for the next step. $\tau$ is `step`, $b$ `lower_bound`.
+    r"""$\max\left(\frac{\bar f + \langle d, w \rangle - \gamma - \tau \|d\|^2_{D^{-1}} / 2}
+    {\kappa}, b\right)$, the estimate of the infimum for the next step. $\tau$ is `step`, $b$ `lower_bound`.
 
     Example:
 
@@ -165,7 +165,7 @@ def norm_constrained(loss, K0, K1, K2, f_star=0.0, eps=1e-8):
 
 def norm_constrained_factor(loss, first_gap, peak_gap, first_factor, f_star=0.0, eps=1e-8):
     r"""$\frac{\Delta}{\Delta + q (\Delta - \Delta_\star)^2}$ with
-    $q = \frac{\Delta_0 (1/r_0 - 1)}{(\Delta_0 - \Delta_\star)^2}$: `norm_constrained` over its peak.
+    $q = \frac{\Delta_0 (1/r_0 - 1)}{(\Delta_0 - \Delta_\star)^2}$: the rule over its peak.
 
     It is $r_0$ = `first_factor` at the gap $\Delta_0$ and 1 at $\Delta_\star$. The constants of
     `norm_constrained_constants` are large numbers that nearly cancel; here nothing does.
@@ -182,7 +182,8 @@ def norm_constrained_factor(loss, first_gap, peak_gap, first_factor, f_star=0.0,
 
 
 def norm_constrained_constants(peak, first, first_gap, peak_gap):
-    r"""$(K_0, K_1, K_2)$ of the rule with $\eta(\Delta_0)$ = `first` and, at $\Delta_\star$, `peak`.
+    r"""$(K_0, K_1, K_2)$ with $\eta(\Delta_0)$ = `first` and, at its largest,
+    $\eta(\Delta_\star)$ = `peak`.
 
     $$K_2 = \frac{\Delta_0 (r - 1)}{\text{peak}\,(\Delta_0 - \Delta_\star)^2}, \quad
     K_0 = K_2 \Delta_\star^2, \quad K_1 = \frac{1}{\text{peak}} - 2 K_2 \Delta_\star,

@@ -1,6 +1,6 @@
 """A loss-aware optimizer whose configuration is its own arguments, without the optimizer inside."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -17,7 +17,7 @@ class FlatOptimizer(LossAware):
     """
 
     _arguments: tuple[str, ...] = ()
-    _renamed: dict[str, str] = {}
+    _renamed: ClassVar[dict[str, str]] = {}
 
     def get_config(self) -> dict[str, Any]:
         # Keras' own part alone: the inner optimizer's class is a detail.

@@ -1,6 +1,6 @@
 """MoMo-Adam: Adam with the step size of MoMo."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -79,7 +79,7 @@ class MoMoAdam(FlatOptimizer):
     _arguments = (
         "learning_rate", "beta_1", "beta_2", "epsilon", "lower_bound", "adapt_lower_bound",
     )  # fmt: skip
-    _renamed = {"beta_1": "beta"}
+    _renamed: ClassVar[dict[str, str]] = {"beta_1": "beta"}
 
     def __init__(
         self,
