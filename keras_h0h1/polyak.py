@@ -134,7 +134,9 @@ def momo_lower_bound(
     mean_loss, mean_product, product, squared_norm, step, lower_bound=0.0, correction=1.0
 ):
     r"""$\max\left(\frac{\bar f + \langle d, w \rangle - \gamma - \tau \|d\|^2_{D^{-1}} / 2}
-    {\kappa}, b\right)$, the estimate of the infimum for the next step. $\tau$ is `step`, $b$ `lower_bound`.
+    {\kappa}, b\right)$, the estimate of the infimum for the next step.
+
+    $\tau$ is `step`, $b$ `lower_bound`; the others are those of `momo`.
 
     Example:
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_h0h1._validation import check_number
 from keras_h0h1.optimizers._flat import FlatOptimizer
 from keras_h0h1.schedules._based import Base
 from keras_h0h1.schedules.polyak import PolyakLearningRate
@@ -74,5 +75,6 @@ class ALIG(FlatOptimizer):
         **options: Any,
     ):
         schedule = PolyakLearningRate(max_learning_rate, f_min=f_min, eps=eps, variant="sps+")
+        momentum = check_number("momentum", momentum, low=0.0, high=1.0)
         inner = keras.optimizers.SGD(schedule, momentum=momentum, nesterov=True, **options)
         super().__init__(inner, name=name)

@@ -20,7 +20,8 @@ class Problem:
         self.name = name
         self.x = rng.normal(size=(24, 3))
         self.target = [rng.normal(size=(3, 2)), rng.normal(size=2)]
-        self.curvature = [10.0 ** rng.uniform(-1, 1, size=(3, 2)), np.array([0.5, 4.0])]
+        # Below 2 over the largest rate; beyond it 1e-15 grows to 1 within 100 steps.
+        self.curvature = [10.0 ** rng.uniform(-1, 0.15, size=(3, 2)), np.array([0.5, 1.25])]
         self.start = [rng.normal(size=(3, 2)), np.array([0.5, -1.0])]
         self.y = np.tanh(self.x @ self.target[0]) @ self.target[1]
         self.labels = (self.x[:, 0] + 0.5 * rng.normal(size=24) > 0).astype(int)
@@ -35,7 +36,9 @@ class Problem:
         shift = [0.02 * np.sin(rows[0]) * np.ones_like(t) for t in self.target]
         gap = [w - t - s for w, t, s in zip(weights, self.target, shift, strict=True)]
         gradients = [h * g for h, g in zip(self.curvature, gap, strict=True)]
-        return 0.3 + 0.5 * sum(np.sum(g * d) for g, d in zip(gap, gradients, strict=True)), gradients
+        return 0.3 + 0.5 * sum(
+            np.sum(g * d) for g, d in zip(gap, gradients, strict=True)
+        ), gradients
 
     def logistic(self, weights, x, rows):
         """Two-class cross-entropy."""
