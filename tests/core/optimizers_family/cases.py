@@ -25,12 +25,12 @@ def _case(name, sees_clipping=False, **arguments):
 
 
 CASES = {
-    "PolyakSGD": _case("PolyakSGD", max_learning_rate=0.5),
+    "PolyakSGD": _case("PolyakSGD", max_learning_rate=4.0),
     "PolyakSGD sps+": _case(
-        "PolyakSGD", max_learning_rate=0.75, scaling=0.5, f_min=0.25, eps=0.125, variant="sps+",
+        "PolyakSGD", max_learning_rate=4.0, scaling=0.5, f_min=0.09375, eps=0.125, variant="sps+",
         c=0.5,
     ),
-    "ALIG": _case("ALIG", max_learning_rate=0.25, momentum=0.875, eps=1e-5),
+    "ALIG": _case("ALIG", max_learning_rate=0.75, momentum=0.875, eps=1e-5),
     "NGN": _case("NGN", learning_rate=0.5),
     "NGNM": _case("NGNM", learning_rate=0.5, momentum=0.875),
     "NGNMD": _case("NGNMD", True, learning_rate=0.25, beta_1=0.75, beta_2=0.96875),

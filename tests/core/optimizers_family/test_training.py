@@ -50,7 +50,7 @@ def test_the_logger_reads_the_rates(name):
 @each_case
 def test_save_load_continue(name, tmp_path):
     # 4 batches an epoch and windows of 3: the save falls into the midst of a window.
-    model = problems.mlp(_make(name, gradient_accumulation_steps=3, use_ema=True))
+    model = problems.mlp(_make(name, gradient_accumulation_steps=3))
     problems.fit(model, epochs=1)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
