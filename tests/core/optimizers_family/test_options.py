@@ -235,3 +235,25 @@ def test_excluded_from_weight_decay(make, float64):
     # NGN-MD's decay is Keras', MoMo's that of its formula, with the largest step.
     expected = 0.5 * rate if make is NGNMD else 0.25 / 1.25
     assert moved[0] - moved[1] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_loss_below_the_bound():
+    """A negative step would move uphill: SPS keeps its last rate, the others stay."""
+    loss_below, gradient = -1.0, 2.0 * np.ones(1)
+    for name, stays in (("PolyakSGD", False), ("PolyakSGD sps+", True), ("ALIG", True),
+                        ("NGN", True), ("NGNMD", True), ("MoMo", True)):  # fmt: skip
+        case = CASES[name]
+        arguments = {**case.arguments, **({"momentum": 0.0} if name == "ALIG" else {})}
+        weight = keras.Variable([1.0])
+        optimizer = case.make(**arguments)
+        if not stays:
+            optimizer.apply([ops.convert_to_tensor(gradient, dtype="float32")], [weight], loss=1.0)
+        before = ops.convert_to_numpy(weight).copy()
+        optimizer.apply(
+            [ops.convert_to_tensor(gradient, dtype="float32")], [weight], loss=loss_below
+        )
+        moved = before - ops.convert_to_numpy(weight)
+        if stays:
+            assert moved[0] == 0.0, name
+        else:
+            assert moved[0] == pytest.approx(2.0 * 0.25)
