@@ -10,6 +10,7 @@ from keras import ops
 from keras_h0h1 import LossAware
 from keras_h0h1.polyak import norm_constrained, norm_constrained_constants
 from keras_h0h1.schedules import NormConstrainedLearningRate
+from tests.core.optimizers_family.test_reference import RTOL
 
 # Losses above, at and below a peak at 3 (f_star = 0.5), far below f_star, and at the start again.
 LOSSES = [8.5, 6.0, 3.5, 2.0, 0.75, 0.5, -3.0, 8.5, 12.0]
@@ -36,7 +37,7 @@ def _rates(schedule, losses=LOSSES):
 def test_rates(first_gap, float64):
     schedule = NormConstrainedLearningRate(0.25, 3.0, first_gap, first_factor=0.125, f_star=0.5)
     expected = [_formula(loss, 0.25, 0.25 / 8, 8.0, 3.0, f_star=0.5) for loss in LOSSES]
-    np.testing.assert_allclose(_rates(schedule), expected, rtol=1e-9)
+    np.testing.assert_allclose(_rates(schedule), expected, rtol=RTOL)
     assert max(expected) == pytest.approx(0.25) == expected[2]
 
 

@@ -11,6 +11,8 @@ from tests.core.optimizers_family.cases import CASES, DECAY
 from tests.core.optimizers_family.reference import GOLDEN, PROBLEMS, STEPS, Problem, table
 
 ROWS = json.loads(GOLDEN.read_text())
+# On PyTorch Keras computes some operations of float64 numbers by way of float32.
+RTOL = 1e-5 if keras.backend.backend() == "torch" else 1e-8
 
 
 def run(optimizer, problem, steps=STEPS, before_step=None):
@@ -47,10 +49,10 @@ def test_golden_table(name, decay, float64):
         optimizer = case.make(**case.arguments, weight_decay=decay or None)
         losses, rates, weights = run(optimizer, Problem(problem))
         row = ROWS[f"{name} | {problem} | {decay}"]
-        np.testing.assert_allclose(losses, row["losses"], rtol=1e-8)
-        np.testing.assert_allclose(rates, row["rates"], rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(losses, row["losses"], rtol=RTOL)
+        np.testing.assert_allclose(rates, row["rates"], rtol=RTOL, atol=1e-12)
         for ours, theirs in zip(weights, row["weights"], strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
+            np.testing.assert_allclose(ours, theirs, rtol=RTOL, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", CASES)
