@@ -80,6 +80,43 @@ def variable_index(optimizer, variable) -> int:
     return optimizer._get_variable_index(variable)
 
 
+def accumulated_gradients_of(optimizer, variables) -> list:
+    """The sums over the micro-batches so far that belong to `variables`."""
+    sums = optimizer._accumulated_gradients
+    return [sums[optimizer._get_variable_index(v)] for v in variables]
+
+
+def clip_gradients(optimizer, gradients) -> list:
+    """What Keras makes of the gradients right before it calls `update_step`."""
+    return optimizer._clip_gradients(gradients)
+
+
+def is_set_by_its_gradient(variable) -> bool:
+    """Whether Keras writes the gradient into `variable`, as it does with the scales of float8."""
+    return getattr(variable, "overwrite_with_gradient", False)
+
+
+class OwnDecayOptimizer(keras.optimizers.Optimizer):
+    """A Keras optimizer whose weight decay is part of its `update_step`.
+
+    Keras decays every variable before it calls `update_step`; there is no public switch. Which
+    variables are excluded (`exclude_from_weight_decay`) and where a variable stands in the lists
+    of `add_optimizer_variables` is known to private methods alone.
+    """
+
+    def _apply_weight_decay(self, variables):
+        pass
+
+    def decays(self, variable) -> bool:
+        """Whether `variable` is not excluded from weight decay."""
+        return self._use_weight_decay(variable)
+
+
+def state_of(optimizer, variable, variables):
+    """The one of `variables`, from `add_optimizer_variables`, that belongs to `variable`."""
+    return variables[optimizer._get_variable_index(variable)]
+
+
 def replica_key() -> int:
     """Which replica the calling thread traces: 0 everywhere but in `tf.distribute`.
 

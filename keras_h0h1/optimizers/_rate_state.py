@@ -33,6 +33,9 @@ class RateState:
         values = schedule.first_state()
         if self.num_micro_batches > 1:
             values |= {"loss_sum": 0.0, "loss_count": 0.0}
+        if schedule.needs_products:
+            # Whether the optimizer takes the step at hand: 1 or 0.
+            values["taken"] = 0.0
         self.variables = {
             name: add_variable(
                 shape=(),
@@ -99,7 +102,7 @@ class RateState:
             self._warned = True
             warnings.warn(message, UserWarning, stacklevel=2)
 
-    def advance(self, loss, gradients) -> None:
+    def advance(self, loss, gradients, variables=None) -> None:
         """Takes the loss of one (micro-)batch in. A non-finite loss changes nothing.
 
         Nor does a loss from which the schedule's arithmetic, which ends at the largest number of
@@ -108,15 +111,24 @@ class RateState:
 
         With gradient accumulation the mean over the window's finite losses counts, and the
         schedule moves on the window's last micro-batch, the one on which the weights move.
+
+        Args:
+            loss: Scalar tensor.
+            gradients: Their gradients, as the optimizer gets them.
+            variables: The variables they belong to; by default those the optimizer was built with.
         """
         state = {name: ops.convert_to_tensor(v) for name, v in self.variables.items()}
         new, usable = {}, True
         if self.num_micro_batches > 1:
             new, loss, usable = self._window(state, loss)
-        norm = self._gradient_norm(gradients) if self.schedule.needs_gradient_norm else None
+        needed = None
+        if self.schedule.needs_products:
+            needed = self._products(gradients, variables, state)
+        elif self.schedule.needs_gradient_norm:
+            needed = self._gradient_norm(gradients)
         # The optimizer asks for the rate with the counter of this step and the new state.
         step = ops.convert_to_tensor(_keras.get_iterations(self.leaf))
-        new |= self.schedule.advance(state, step, loss, norm, usable)
+        new |= self.schedule.advance(state, step, loss, needed, usable)
         for name, value in new.items():
             self.variables[name].assign(value)
 
@@ -143,13 +155,7 @@ class RateState:
 
     def _gradient_norm(self, gradients):
         """Norm of the gradient of the mean loss over the window, unscaled and unclipped."""
-        if _keras.num_replicas() > 1:
-            raise ValueError(
-                "A rule that uses the gradient norm does not run under `tf.distribute`, where "
-                "an optimizer sees the gradient of its own replica only. Use rule='sharp', or "
-                "`keras.distribution` on JAX. "
-                f"Received: schedule={self.schedule!r}, replicas={_keras.num_replicas()}"
-            )
+        self._refuse_replicas()
         scale = self.leaf.loss_scale_factor or 1.0
         if self.num_micro_batches == 1:
             return _keras.global_norm(gradients) / scale
@@ -160,3 +166,33 @@ class RateState:
             for g, s in zip(gradients, sums, strict=True)
         ]
         return _keras.global_norm(total) / self.num_micro_batches
+
+    def _products(self, gradients, variables, state):
+        """The inner products that the optimizer computes from the gradient it is about to use.
+
+        That is the mean over the window, unscaled and clipped: what `update_step` will be given.
+        """
+        self._refuse_replicas()
+        known = _keras.built_variables(self.leaf) if variables is None else list(variables)
+        pairs = [
+            (ops.convert_to_tensor(g, sparse=False), v)
+            for g, v in zip(gradients, known, strict=True)
+            if g is not None and not _keras.is_set_by_its_gradient(v)
+        ]
+        scale = self.leaf.loss_scale_factor or 1.0
+        mean = [g / scale for g, _ in pairs]
+        variables = [v for _, v in pairs]
+        if self.num_micro_batches > 1:
+            sums = _keras.accumulated_gradients_of(self.leaf, variables)
+            mean = [(g + s) / self.num_micro_batches for g, s in zip(mean, sums, strict=True)]
+        mean = _keras.clip_gradients(self.leaf, mean)
+        return self.leaf.products(mean, variables, state)
+
+    def _refuse_replicas(self):
+        if _keras.num_replicas() > 1:
+            raise ValueError(
+                "A rule that uses the gradient norm does not run under `tf.distribute`, where "
+                "an optimizer sees the gradient of its own replica only. Use rule='sharp', or "
+                "`keras.distribution` on JAX. "
+                f"Received: schedule={self.schedule!r}, replicas={_keras.num_replicas()}"
+            )

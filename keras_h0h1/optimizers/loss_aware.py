@@ -314,7 +314,7 @@ class LossAware(DelegatingOptimizer):
             )
         _keras.check_tracer_is_alive(loss)
         for state in self._states:
-            state.advance(loss, grads)
+            state.advance(loss, grads, trainable_variables)
         self.inner_optimizer.apply(grads, trainable_variables)
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables, loss=None):

@@ -7,7 +7,10 @@ from keras_h0h1.schedules.auto_c import AutoC
 from keras_h0h1.schedules.base import LossDrivenSchedule
 from keras_h0h1.schedules.gradient_norm import GradientNormLearningRate
 from keras_h0h1.schedules.loss_adaptive import LossAdaptiveLearningRate
+from keras_h0h1.schedules.ngn import NGNLearningRate
+from keras_h0h1.schedules.norm_constrained import NormConstrainedLearningRate
 from keras_h0h1.schedules.online_smoothness import OnlineSmoothnessLearningRate
+from keras_h0h1.schedules.polyak import PolyakLearningRate
 from keras_h0h1.schedules.scaled import ScaledLearningRate
 from keras_h0h1.schedules.simulation import Simulation, plot, simulate
 from keras_h0h1.schedules.smoothness import SmoothnessLearningRate
@@ -23,7 +26,10 @@ __all__ = [
     "GradientNormLearningRate",
     "LossAdaptiveLearningRate",
     "LossDrivenSchedule",
+    "NGNLearningRate",
+    "NormConstrainedLearningRate",
     "OnlineSmoothnessLearningRate",
+    "PolyakLearningRate",
     "RectifiedWarmup",
     "ScaledLearningRate",
     "Simulation",

@@ -34,13 +34,19 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
             pass over the gradients, so it is computed only for the schedules that ask for it.
         judges_non_finite: Whether `update` is called with a loss or a norm that is not finite too.
             By default such a step changes nothing.
+        needs_products: Whether `update` gets, in place of that norm, the dictionary of scalars
+            that `optimizer.products` returns: inner products of gradients, averages and weights.
+            A step whose loss or products are not finite is then not taken at all, because the
+            averages of the loss and of the gradient belong together.
     """
 
     needs_gradient_norm = False
     judges_non_finite = False
+    needs_products = False
 
-    # The infimum of the loss that a subclass computes with; "auto" begins with 0.
-    f_star: float | str = 0.0
+    # The lower bound on the loss below which the gap counts as 0; "auto" begins with 0. `None`:
+    # losses below a bound are the subclass's own affair, and no warning tells of them.
+    f_star: float | str | None = None
 
     def __init__(self):
         self._variables: Mapping[str, keras.Variable] | None = None
@@ -60,14 +66,20 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
         raise NotImplementedError
 
     def update(self, state: State, loss, gradient_norm=None) -> State:
-        """The entries of `state` that change once a finite `loss` was seen."""
+        """The entries of `state` that change once a finite `loss` was seen.
+
+        `state["step"]` is the count of steps that Keras passes to schedules.
+        """
         raise NotImplementedError
 
     def first_state(self) -> dict[str, float]:
         """`initial_state` and the entries of the base class: the whole state before a loss."""
-        lowest = 0.0 if isinstance(self.f_star, str) else self.f_star
+        lowest = self.f_star if isinstance(self.f_star, float) else 0.0
         # A rate of 0 moves nothing: the step until the first usable rate.
         own = {"loss": 0.0, "lowest_loss": lowest, "last_rate": 0.0}
+        if self.needs_products:
+            # Whether the optimizer takes the step at hand: 1 or 0.
+            own["taken"] = 0.0
         return own | self.initial_state()
 
     def advance(self, state: State, step, loss, gradient_norm=None, usable=True) -> State:
@@ -77,7 +89,7 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
             state: All entries.
             step: The optimizer's counter in this step.
             loss: The loss of this step.
-            gradient_norm: The norm of its gradient, for schedules that need it.
+            gradient_norm: The norm of its gradient, or the products, for schedules that need them.
             usable: Whether the loss counts at all, a boolean or a tensor.
 
         Returns:
@@ -89,22 +101,29 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
         else:
             usable = ops.logical_and(usable, finite)
             received = loss = ops.where(usable, loss, ops.zeros_like(loss))
-            if self.needs_gradient_norm:
-                usable = ops.logical_and(usable, ops.isfinite(gradient_norm))
+            for value in self._needed(gradient_norm):
+                usable = ops.logical_and(usable, ops.isfinite(value))
         own = {"loss": loss, "lowest_loss": ops.minimum(state["lowest_loss"], loss)}
-        new = own | self.update({**state, **own}, received, gradient_norm)
+        new = own | self.update({**state, **own, "step": step}, received, gradient_norm)
         new = {name: ops.cast(value, state[name].dtype) for name, value in new.items()}
         # All or none: an average and its weight belong together.
         for value in new.values():
             usable = ops.logical_and(usable, ops.isfinite(value))
         new = {name: ops.where(usable, value, state[name]) for name, value in new.items()}
+        if self.needs_products:
+            new["taken"] = ops.cast(usable, state["taken"].dtype)
         new["last_rate"] = self.effective_rate(step, {**state, **new})
         return new
+
+    def _needed(self, gradient_norm) -> list:
+        if self.needs_products:
+            return list(gradient_norm.values())
+        return [gradient_norm] if self.needs_gradient_norm else []
 
     def warnings(self, state: State) -> list[str]:
         """What a user should hear of, after a training with losses that the schedule saw."""
         lowest = ops.convert_to_numpy(state["lowest_loss"])
-        if isinstance(self.f_star, str) or not lowest < lowest.dtype.type(self.f_star):
+        if not isinstance(self.f_star, float) or not lowest < lowest.dtype.type(self.f_star):
             return []
         return [
             "A loss is below `f_star`. The gap counts as 0 there, so the rate is not reduced, "

@@ -51,7 +51,7 @@ class ScaledLearningRate(LossDrivenSchedule):
     @property
     def f_star(self):
         """The lower bound on the loss that `schedule` computes with."""
-        return getattr(self.schedule, "f_star", 0.0)
+        return self.schedule.f_star
 
     @property
     def needs_gradient_norm(self) -> bool:

@@ -119,6 +119,11 @@ def simulate(
         raise ValueError(
             f"`losses` is needed: {schedule!r} follows the loss. Received: losses=None"
         )
+    if is_driven and schedule.needs_products:
+        raise ValueError(
+            "The rate of this schedule depends on the optimizer's averages of the gradient, so it "
+            f"is known in training alone. Received: schedule={schedule!r}"
+        )
     if is_driven and schedule.needs_gradient_norm and norms is None:
         raise ValueError(
             f"`gradient_norms` is needed: {schedule!r} follows the norm of the gradient. "

@@ -17,6 +17,7 @@ MODULES = [
             "keras_h0h1.warmup_factors",
             "keras_h0h1.self_tuning",
             "keras_h0h1.online_constants",
+            "keras_h0h1.polyak",
             "keras_h0h1.schedules",
             "keras_h0h1.optimizers",
         )
