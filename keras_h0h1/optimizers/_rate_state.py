@@ -94,7 +94,7 @@ class RateState:
             return
         try:
             messages = self.schedule.warnings(self.variables if state is None else state)
-        except (RuntimeError, ValueError):
+        except (RuntimeError, TypeError, ValueError):
             # `fit` ends with an error that came out of the compiled step on JAX, which has given
             # the variables' values away; that error is the one to be seen.
             return
