@@ -36,8 +36,10 @@ ROUND_3: tuple[Method, ...] = (
 """The best three of round 2, with seeds that rounds 1 and 2 did not see. The third had the cost of
 the same with patience 100; the longer patience was taken. The last is the best of the controls."""
 
-SELF_TUNED: Method | None = None
-"""The rule of the study `test`; set after the choice, before the study is run."""
+SELF_TUNED: Method | None = Method("self-tuned")
+"""The rule of the study `test`: `LossAdaptiveLearningRate(base)` with nothing else. Its defaults
+are the winner of round 3 (`fraction` 0.6, `rho` 2, `min_steps` 100, `patience` 300), set before the
+study was run."""
 
 _NO_RULE = 1e30
 """A `C` that no loss reaches: the factor is the guard's alone."""

@@ -12,7 +12,7 @@ from keras_h0h1.schedules.base import LossDrivenSchedule, State
 from keras_h0h1.schedules.spike_guard import SpikeGuard
 
 # The exponent that goes with a `C` found by itself.
-AUTO_RHO = 3.0
+AUTO_RHO = 2.0
 
 
 @keras.saving.register_keras_serializable("keras_h0h1")
@@ -29,21 +29,26 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
     Put it into any Keras optimizer and wrap that in `keras_h0h1.LossAware`, which is how the
     loss gets here.
 
-    Choosing `C`: it is in units of the loss. A language model with a vocabulary of 50,280 words
-    starts at a loss of ln 50280 = 10.8, so `C=5` starts at 46% of the base rate. **If the loss
-    never falls below `C + f_star`, the factor never reaches 1**: look at it with
-    `keras_h0h1.callbacks.LearningRateLogger`.
+    With the default `C="auto"` nothing else has to be known: `C` comes from the first loss, the
+    factor rises by at most 1/100 a step, and the warm-up ends where the loss has stopped falling;
+    see `keras_h0h1.schedules.AutoC`. With a number the rule is the paper's. It is in units of the
+    loss: a language model with a vocabulary of 50,280 words starts at a loss of ln 50280 = 10.8,
+    so `C=5` starts at 46% of the base rate. **If the loss never falls below such a `C + f_star`,
+    the factor never reaches 1**: look at it with `keras_h0h1.callbacks.LearningRateLogger`.
 
     Args:
         base: Float or `keras.optimizers.schedules.LearningRateSchedule`: the peak rate, or the
             schedule whose rate is multiplied by the factor. A float can be set later, as
             `optimizer.learning_rate = value`; `ReduceLROnPlateau` and `LearningRateScheduler` do
             so, and the factor stays.
-        C: Float > 0, in units of the loss. The gap below which the factor is 1.
-        f_star: Float, the loss's infimum or a lower bound on it. Defaults to `0.0`, the paper's
-            choice: right for cross-entropy and squared errors that can be driven to zero.
-        rho: Float > 0, the exponent of the smoothness condition. Defaults to `1.0`,
-            (H0, H1)-smoothness.
+        C: `"auto"`, an `AutoC`, or a float > 0 in units of the loss: the gap below which the factor
+            is 1. Defaults to `"auto"`. In training it is `optimizer.C`, which may be set.
+        f_star: Float, the loss's infimum or a lower bound on it; or `"auto"`, which is 0 until a
+            negative loss is seen, and then twice the lowest loss so far. Defaults to `"auto"` where
+            `C` is found by itself, and else to `0.0`, the paper's choice: right for cross-entropy
+            and squared errors that can be driven to zero.
+        rho: Float > 0, the exponent of the smoothness condition. Defaults to `2.0` where `C` is
+            found by itself, and else to `1.0`, (H0, H1)-smoothness.
         smoothing: `None` or a float in [0, 1): the rate follows the exponential moving average
             $\bar f_k = s \bar f_{k-1} + (1 - s) f_k$ with the start-up bias removed. Defaults to
             `None`, the paper's rule. Worth a try where batches are so small that their losses
@@ -51,6 +56,10 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
         latch: Boolean. With `True` the factor stays 1 for good once it has reached 1. Defaults
             to `False`, the paper's rule.
         min_factor: Float in [0, 1], a floor for the factor. Defaults to `0.0`, no floor.
+        spike_threshold: `None` or a float > 0: a batch whose loss is more than so many standard
+            deviations above the mean of the recent losses gets a short step, $(z_\text{max}/z)^2$
+            of its own; see `keras_h0h1.schedules.spike_guard`. Defaults to `None`, no guard.
+        learning_rate: Another name for `base`, by keyword.
 
     Raises:
         TypeError: If an argument is not of the stated type.

@@ -32,7 +32,15 @@ def test_examples(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.failed == 0
     # Packages, private modules, and what is documented by the class that uses it.
-    without = ("schedules", "optimizers", "callbacks", "base", "spike_guard", "momentum_model", "smoothness_probe")
+    without = (
+        "schedules",
+        "optimizers",
+        "callbacks",
+        "base",
+        "spike_guard",
+        "momentum_model",
+        "smoothness_probe",
+    )
     short = name.rsplit(".", 1)[-1]
     assert result.attempted > 0 or short in without or short.startswith("_")
 

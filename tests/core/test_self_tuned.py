@@ -12,10 +12,11 @@ from tests.core import problems
 
 SGD = keras.optimizers.SGD
 BASE = 0.5
+HALF = AutoC(0.5, min_steps=None, patience=100)
 
 
 def reference(
-    losses, fraction=0.5, min_steps=100.0, first=1, tolerance=0.05, patience=100.0, rho=3.0
+    losses, fraction=0.6, min_steps=100.0, first=1, tolerance=0.05, patience=300.0, rho=2.0
 ):
     """The factor after each loss: averages as explicit weighted sums over all losses."""
     losses, factors, release, risen = np.asarray(losses, "float64"), [], 0.0, 0.0
@@ -71,7 +72,7 @@ def test_the_factor_follows_the_reference(auto, rho, floor, floatx):
     losses = falling(80, floor)
     factors, optimizer = taken(LossAdaptiveLearningRate(BASE, C=auto, rho=rho), losses)
     expected = reference(
-        losses, auto.fraction, auto.min_steps, auto.first, auto.tolerance, auto.patience, rho or 3
+        losses, auto.fraction, auto.min_steps, auto.first, auto.tolerance, auto.patience, rho or 2
     )
     assert expected[0] < 0.5
     np.testing.assert_allclose(factors, expected, rtol=1e-4 if floatx == "float32" else 1e-9)
@@ -81,7 +82,7 @@ def test_the_factor_follows_the_reference(auto, rho, floor, floatx):
 def test_auto_is_the_default_and_equals_its_class():
     losses = falling(40, 2.0)
     by_default, _ = taken(LossAdaptiveLearningRate(BASE), losses)
-    by_name, _ = taken(LossAdaptiveLearningRate(BASE, "auto", rho=3.0, f_star="auto"), losses)
+    by_name, _ = taken(LossAdaptiveLearningRate(BASE, "auto", rho=2.0, f_star="auto"), losses)
     np.testing.assert_array_equal(by_default, by_name)
     np.testing.assert_array_equal(
         by_default, taken(LossAdaptiveLearningRate(BASE, AutoC()), losses)[0]
@@ -105,7 +106,10 @@ def test_the_unit_of_the_loss_does_not_matter(scale):
 
 def test_a_loss_with_a_high_floor_ends_the_warm_up():
     """It never falls to half of what it was, as in fine-tuning."""
-    factors, _ = taken(LossAdaptiveLearningRate(BASE, AutoC(min_steps=None)), [3.0] * 124)
+    factors, _ = taken(
+        LossAdaptiveLearningRate(BASE, HALF, rho=3.0),
+        [3.0] * 124,
+    )
     np.testing.assert_allclose(factors[:24], 0.125, rtol=1e-6)
     assert factors[123] == pytest.approx(1.0, abs=1e-2)
     assert (np.diff(factors) >= 0).all()
@@ -113,18 +117,19 @@ def test_a_loss_with_a_high_floor_ends_the_warm_up():
 
 def test_losses_below_zero_lower_the_bound():
     losses = [4.0, 1.0, -1.0, -2.0, 0.0, 4.0]
-    factors, _ = taken(LossAdaptiveLearningRate(BASE, AutoC(min_steps=None), rho=1.0), losses)
+    factors, _ = taken(LossAdaptiveLearningRate(BASE, HALF, rho=1.0), losses)
     # f* = 0, 0, -2, -4, -4, -4 and C = (4 - f*)/2
     np.testing.assert_allclose(factors, [0.5, 1, 1, 1, 1, 0.5], rtol=1e-6)
     factors, _ = taken(
-        LossAdaptiveLearningRate(BASE, AutoC(min_steps=None), rho=1.0), [-1.0, -1.0, 3.0]
+        LossAdaptiveLearningRate(BASE, HALF, rho=1.0),
+        [-1.0, -1.0, 3.0],
     )
     np.testing.assert_allclose(factors, [0.5, 0.5, 0.1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("f_star", ["auto", 0.0, 2.0])
 def test_a_first_loss_at_the_bound_is_passed_over(f_star):
-    schedule = LossAdaptiveLearningRate(BASE, AutoC(min_steps=None), f_star, rho=1.0)
+    schedule = LossAdaptiveLearningRate(BASE, HALF, f_star, rho=1.0)
     infimum = 0.0 if f_star == "auto" else f_star
     losses = [infimum, float("nan"), infimum, infimum + 4.0, infimum + 2.0]
     factors, optimizer = taken(schedule, losses)
@@ -218,7 +223,8 @@ def test_C_is_set_in_mid_training_without_a_retrace_and_with_its_moments():
 
 def test_a_number_that_is_set_takes_the_place_of_auto():
     _, optimizer = taken(
-        LossAdaptiveLearningRate(BASE, AutoC(min_steps=None), rho=1.0), [8.0] * 130
+        LossAdaptiveLearningRate(BASE, HALF, rho=1.0),
+        [8.0] * 130,
     )
     assert float(optimizer.C) == 4.0 and float(optimizer.learning_rate_factor) == 1.0
     optimizer.C = 2.0
@@ -326,10 +332,10 @@ def test_losses_that_stay_high_are_no_spike_for_long():
 
 def test_the_factor_rises_by_so_much_and_falls_at_once():
     losses = [8.0, 8.0, 1.0, 1.0, 1.0, 16.0, 1.0]
-    schedule = LossAdaptiveLearningRate(BASE, AutoC(min_steps=10), rho=1.0)
+    schedule = LossAdaptiveLearningRate(BASE, AutoC(0.5, min_steps=10), rho=1.0)
     factors, _ = taken(schedule, losses)
     np.testing.assert_allclose(factors, [0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.35], rtol=1e-5)
-    floored = LossAdaptiveLearningRate(BASE, AutoC(min_steps=10), rho=1.0, min_factor=0.4)
+    floored = LossAdaptiveLearningRate(BASE, AutoC(0.5, min_steps=10), rho=1.0, min_factor=0.4)
     factors, _ = taken(floored, losses)
     np.testing.assert_allclose(factors, [0.4, 0.5, 0.6, 0.7, 0.8, 0.4, 0.5], rtol=1e-5)
 
