@@ -16,8 +16,8 @@ from benchmarks.quality.rates import SharedCourse
 from benchmarks.quality.trial import Program, Trial
 from benchmarks.quality.workloads import vae
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
+from keras_h0h1.schedules import WarmupStableDecay
 from recipes.common.errors import InputError
-from recipes.common.schedules import WarmupStableDecay
 
 UPDATES, BATCH = 5, 8
 
