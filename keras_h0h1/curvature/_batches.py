@@ -68,7 +68,7 @@ class Batches:
         data = self._data() if callable(self._data) else self._data
         if isinstance(data, keras.utils.PyDataset):
             # Its own iteration protocol is by index.
-            data = (data[index] for index in range(len(data)))
+            data = map(data.__getitem__, range(len(data)))
         empty = True
         for batch in data:
             empty = False
