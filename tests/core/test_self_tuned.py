@@ -68,14 +68,16 @@ def falling(steps, floor, seed=0):
         (AutoC(min_steps=None, patience=None), 2.0),
     ],
 )
-def test_the_factor_follows_the_reference(auto, rho, floor, floatx):
+def test_the_factor_follows_the_reference(auto, rho, floor, floatx, backend):
     losses = falling(80, floor)
     factors, optimizer = taken(LossAdaptiveLearningRate(BASE, C=auto, rho=rho), losses)
     expected = reference(
         losses, auto.fraction, auto.min_steps, auto.first, auto.tolerance, auto.patience, rho or 2
     )
     assert expected[0] < 0.5
-    np.testing.assert_allclose(factors, expected, rtol=1e-4 if floatx == "float32" else 1e-9)
+    # Keras on PyTorch takes a Python number in float32 whatever floatx says.
+    in_float64 = floatx == "float64" and backend != "torch"
+    np.testing.assert_allclose(factors, expected, rtol=1e-9 if in_float64 else 1e-4)
     assert float(optimizer.C) == pytest.approx(auto.fraction * losses[: auto.first].mean(), 1e-5)
 
 
