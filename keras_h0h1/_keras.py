@@ -359,6 +359,17 @@ def trained_with(model, optimizer):
             setattr(model, name, value)
 
 
+def public_class(optimizer) -> type:
+    """The class of `keras.optimizers` that made `optimizer`, or its own class.
+
+    On PyTorch `keras.optimizers.SGD(...)` is an instance of a subclass with fused updates.
+    """
+    kind = type(optimizer)
+    if kind.__module__.startswith("keras.src.backend.torch.optimizers."):
+        return getattr(keras.optimizers, kind.__name__, kind)
+    return kind
+
+
 def has_own_train_step(model) -> bool:
     """Whether the model's `train_step` is not Keras' own, so that its loss may be any."""
     return type(model).train_step is not keras.Model.train_step

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from keras_h0h1 import _keras
 from keras_h0h1._validation import check_number
 
 
@@ -62,7 +63,7 @@ def momentum_of(optimizer: keras.optimizers.Optimizer) -> dict | None:
     AMSGrad). Subclasses, which may do anything, count as unknown.
     """
     kinds = keras.optimizers
-    kind = type(optimizer)
+    kind = _keras.public_class(optimizer)
     if kind is kinds.SGD:
         nesterov = optimizer.nesterov and optimizer.momentum > 0
         return {"momentum": optimizer.momentum, "nesterov": nesterov, "averaged": False}
