@@ -15,6 +15,8 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from recipes.common.errors import InputError
+
 KINDS = ("auto", "none", "data", "model", "mirrored", "multiworker", "tpu")
 Kind = Literal[KINDS]
 
@@ -293,7 +295,13 @@ def _tensorflow(kind: str) -> Devices:
             "Received: distribute=multiworker"
         )
     if kind == "tpu":
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        try:
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        except (ValueError, tf.errors.OpError) as error:
+            raise InputError(
+                "TensorFlow finds no TPU to connect to; on a Cloud TPU it is named by `TPU_NAME`. "
+                f"Received: distribute=tpu ({str(error).splitlines()[0]})"
+            ) from error
         strategy = tf.distribute.TPUStrategy(resolver)
     else:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
