@@ -1,6 +1,6 @@
 """What the loss-driven rate costs per step: `python -m benchmarks.overhead`.
 
-Loss-aware AdamW with the practical rule against plain AdamW with `CosineDecay`, in turn in one
+Loss-aware AdamW with the self-tuned rule against plain AdamW with `CosineDecay`, in turn in one
 process on the active backend, so that whatever else the machine does falls on both alike. Printed
 and written to `benchmarks/results/overhead_<backend>.json`:
 
@@ -123,7 +123,7 @@ def run(arguments: Overhead) -> dict:
     models = {
         "plain": build(keras.optimizers.AdamW(cosine), arguments.width, arguments.depth),
         "loss-aware": build(
-            LossAware(keras.optimizers.AdamW(LossAdaptiveLearningRate(1e-3, C=1.0))),
+            LossAware(keras.optimizers.AdamW(LossAdaptiveLearningRate(1e-3))),
             arguments.width,
             arguments.depth,
         ),

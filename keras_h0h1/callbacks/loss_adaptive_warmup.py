@@ -102,9 +102,14 @@ class LossAdaptiveWarmup(keras.callbacks.Callback):
 
     def _check_same_settings(self, optimizer):
         """A second `fit` meets its own schedule; anything else is a contradiction."""
-        configs = [state.schedule.get_config() for state in optimizer.rate_states]
-        for config in configs:
+        configs = []
+        for state in optimizer.rate_states:
+            config = state.schedule.get_config()
             config.pop("base", None)
+            if isinstance(state.schedule, LossAdaptiveLearningRate):
+                # `optimizer.C` may have been set since, as the base may.
+                config = {**config, "C": state.schedule.given_C()}
+            configs.append(config)
         if configs != [self._settings]:
             raise ValueError(
                 "The model's optimizer is driven by the loss already. Leave this callback out, or "

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-# Okabe and Ito's colours tell apart with every common kind of colour vision.
-_FIT, _UPPER = "#D55E00", "#000000"
+from keras_h0h1._figures import BLACK, ORANGE, new_figure
 
 
 def plot_smoothness(
@@ -34,21 +33,11 @@ def plot_smoothness(
     Returns:
         The axes.
     """
-    import matplotlib
-
     if ax is None:
-        # A canvas of its own: works without a display, whatever backend the caller has set up.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        FigureCanvasAgg(figure)
-        ax = figure.add_subplot()
+        ax = new_figure(6.4, 4.2).add_subplot()
     steps, losses = np.asarray(steps), np.asarray(losses, "float64")
     curvatures = np.asarray(curvatures, "float64")
-    points = ax.scatter(
-        losses, curvatures, c=steps, cmap=matplotlib.colormaps["viridis"], s=18, zorder=3
-    )
+    points = ax.scatter(losses, curvatures, c=steps, cmap="viridis", s=18, zorder=3)
     if colorbar:
         ax.figure.colorbar(points, ax=ax, label="step")
     if fit is not None:
@@ -58,10 +47,10 @@ def plot_smoothness(
         ax.plot(
             grid,
             fit.curvature(grid),
-            color=_FIT,
+            color=ORANGE,
             label=rf"${fit.H0:.3g} + {fit.H1:.3g}\,{gap}{rho}$,  $R^2 = {fit.r_squared:.2f}$",
         )
-        ax.plot(grid, fit.upper(grid), color=_UPPER, ls="--", lw=1, label="upper envelope")
+        ax.plot(grid, fit.upper(grid), color=BLACK, ls="--", lw=1, label="upper envelope")
         # Below the axes: inside, it would hide points wherever it stood.
         ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     ax.set_xlabel("loss on the probe's batch (training goes from right to left)")

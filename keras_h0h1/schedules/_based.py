@@ -19,20 +19,7 @@ class BasedSchedule(LossDrivenSchedule):
     def __init__(self, base: Base, argument: str):
         super().__init__()
         self._argument = argument
-        if isinstance(base, LossDrivenSchedule):
-            raise TypeError(
-                f"`{argument}` must not itself be driven by the loss. Received: {argument}={base!r}"
-            )
-        if not isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
-            try:
-                base = check_number(argument, base, low=0.0)
-            except TypeError:
-                raise TypeError(
-                    f"`{argument}` must be a float or a "
-                    "`keras.optimizers.schedules.LearningRateSchedule`. "
-                    f"Received: {argument}={base!r}"
-                ) from None
-        self.base = base
+        self.base = check_base(argument, base)
 
     @property
     def _scheduled(self) -> bool:
@@ -72,10 +59,16 @@ class BasedSchedule(LossDrivenSchedule):
         return duplicate
 
     def _current_base(self) -> Base:
-        """The base as it is now: a rate may have been set since."""
-        if self._scheduled or not self.bound:
-            return self.base
-        return float(ops.convert_to_numpy(self._variables["base"]))
+        """The base as it is now: a rate may have been set since, and a copy starts from there."""
+        return self.base if self._scheduled else self._current("base", self.base)
+
+    def _current(self, name: str, value: float) -> float:
+        """The number in the state, as it was given where it was not set since."""
+        if not self.bound:
+            return value
+        stored = ops.convert_to_numpy(self._variables[name])
+        # Not as the dtype of the state rounds it.
+        return value if stored == stored.dtype.type(value) else float(stored)
 
     def get_config(self):
         base = self._current_base()
@@ -88,11 +81,41 @@ class BasedSchedule(LossDrivenSchedule):
         return cls(**read_schedules(config))
 
 
+def check_base(argument: str, base: Base, instead: str = "") -> Base:
+    """Returns `base` as a float or as the Keras schedule it is.
+
+    Args:
+        argument: Its name, for the message.
+        base: What the caller passed.
+        instead: What to write where the base is driven by the loss, or nothing.
+
+    Raises:
+        TypeError: If it is neither, or is driven by the loss.
+        ValueError: If it is NaN, infinite or negative.
+    """
+    if isinstance(base, LossDrivenSchedule):
+        raise TypeError(
+            f"`{argument}` must not itself be driven by the loss: the two factors would multiply. "
+            + (f"{instead} " if instead else "")
+            + f"Received: {argument}={base!r}"
+        )
+    if isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
+        return base
+    try:
+        return check_number(argument, base, low=0.0)
+    except TypeError:
+        raise TypeError(
+            f"`{argument}` must be a float or a `keras.optimizers.schedules.LearningRateSchedule`. "
+            f"Received: {argument}={base!r}"
+        ) from None
+
+
 def read_schedules(config: dict) -> dict:
     """`config` with the serialized Keras schedules in it as objects."""
     return {
         name: keras.optimizers.schedules.deserialize(value)
-        if name in ("learning_rate", "max_learning_rate", "peak") and isinstance(value, dict)
+        if name in ("base", "learning_rate", "max_learning_rate", "peak")
+        and isinstance(value, dict)
         else value
         for name, value in config.items()
     }

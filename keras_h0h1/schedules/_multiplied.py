@@ -3,8 +3,7 @@
 import keras
 from keras import ops
 
-from keras_h0h1._validation import check_number
-from keras_h0h1.schedules.base import LossDrivenSchedule
+from keras_h0h1.schedules._based import check_base, read_schedules
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 
@@ -19,21 +18,7 @@ class MultipliedSchedule(Schedule):
 
     def __init__(self, base: float | Schedule, reason: str):
         super().__init__()
-        if isinstance(base, LossDrivenSchedule):
-            raise TypeError(
-                f"`base` must not be driven by the loss: its state is kept by `LossAware`, which "
-                f"looks for it in the optimizer itself. {reason} Received: base={base!r}"
-            )
-        if not isinstance(base, Schedule):
-            try:
-                base = check_number("base", base, low=0.0)
-            except TypeError:
-                raise TypeError(
-                    "`base` must be a float or a "
-                    "`keras.optimizers.schedules.LearningRateSchedule`. "
-                    f"Received: base={base!r}"
-                ) from None
-        self.base = base
+        self.base = check_base("base", base, reason)
 
     def multiplier(self, step):
         """The factor of the update before which `step` others were taken, a float tensor."""
@@ -55,10 +40,7 @@ class MultipliedSchedule(Schedule):
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        if isinstance(config["base"], dict):
-            config["base"] = keras.optimizers.schedules.deserialize(config["base"])
-        return cls(**config)
+        return cls(**read_schedules(config))
 
 
 def update_number(step, steps_per_update: int):

@@ -2,26 +2,15 @@
 
 import numpy as np
 
-# Okabe and Ito's colours tell apart with every common kind of colour vision.
-_LOSS, _FACTOR, _RATE, _BASE = "#000000", "#009E73", "#0072B2", "#D55E00"
+from keras_h0h1._figures import BLACK, BLUE, GREEN, ORANGE, new_figure
 
 
 def draw(run, path=None, title: str | None = None):
     """Loss, factor and rates of a `Simulation`, one below the other; returns the figure."""
-    try:
-        # A canvas of its own: works without a display, whatever backend the caller has set up.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "A plot needs the package `matplotlib`: pip install matplotlib. "
-            "Received: a call without it"
-        ) from error
     has_loss = bool(np.isfinite(run.batch_loss).any())
     has_factor = has_loss and bool(np.isfinite(run.learning_rate_factor).any())
     heights = [1.0] * has_loss + [1.0] * has_factor + [1.3]
-    figure = Figure(figsize=(6.4, 1.2 + 1.3 * sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.4, 1.2 + 1.3 * sum(heights))
     axes = list(
         figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     )
@@ -29,11 +18,11 @@ def draw(run, path=None, title: str | None = None):
     marker = "." if len(run.step) <= 50 else None
     if has_loss:
         ax = axes.pop(0)
-        ax.plot(run.step, run.batch_loss, color=_LOSS, lw=1, marker=marker)
+        ax.plot(run.step, run.batch_loss, color=BLACK, lw=1, marker=marker)
         ax.set_ylabel("loss")
     if has_factor:
         ax = axes.pop(0)
-        ax.plot(run.step, run.learning_rate_factor, color=_FACTOR, marker=marker)
+        ax.plot(run.step, run.learning_rate_factor, color=GREEN, marker=marker)
         ax.set_ylabel("factor")
         ax.set_ylim(0, 1.05 * max(1.0, np.nanmax(run.learning_rate_factor)))
         ax.text(
@@ -46,9 +35,9 @@ def draw(run, path=None, title: str | None = None):
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
     ax = axes.pop(0)
-    ax.plot(run.step, run.effective_learning_rate, color=_RATE, marker=marker, label="effective")
+    ax.plot(run.step, run.effective_learning_rate, color=BLUE, marker=marker, label="effective")
     if has_loss:
-        ax.plot(run.step, run.learning_rate, color=_BASE, ls="--", lw=1, label="base")
+        ax.plot(run.step, run.learning_rate, color=ORANGE, ls="--", lw=1, label="base")
         ax.legend(frameon=False, fontsize=8)
     ax.set_ylabel("learning rate")
     ax.set_ylim(bottom=0)

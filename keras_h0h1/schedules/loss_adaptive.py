@@ -6,9 +6,10 @@ import keras
 from keras import ops
 
 from keras_h0h1 import self_tuning, step_sizes
-from keras_h0h1._validation import check_number, check_rate
+from keras_h0h1._validation import check_number
+from keras_h0h1.schedules._based import BasedSchedule
 from keras_h0h1.schedules.auto_c import AutoC
-from keras_h0h1.schedules.base import LossDrivenSchedule, State
+from keras_h0h1.schedules.base import State
 from keras_h0h1.schedules.spike_guard import SpikeGuard
 
 # The exponent that goes with a `C` found by itself.
@@ -16,7 +17,7 @@ AUTO_RHO = 2.0
 
 
 @keras.saving.register_keras_serializable("keras_h0h1")
-class LossAdaptiveLearningRate(LossDrivenSchedule):
+class LossAdaptiveLearningRate(BasedSchedule):
     r"""Learning rate that rises as the loss falls, and needs no warm-up length.
 
     $$\eta_k = \frac{\eta_\text{base}(k)}{\max\{1, (\Delta_k / C)^\rho\}},
@@ -99,13 +100,12 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
         *,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule | None = None,
     ):
-        super().__init__()
         if (base is None) == (learning_rate is None):
             raise TypeError(
                 "Pass the base rate once, as `base` or as `learning_rate`. "
                 f"Received: base={base!r}, learning_rate={learning_rate!r}"
             )
-        self.base = _check_base(learning_rate if base is None else base)
+        super().__init__(learning_rate if base is None else base, "base")
         self.C = _check_C(C)
         self.f_star = _check_f_star(f_star, self.auto)
         if rho is None:
@@ -143,37 +143,19 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
             numbers |= self._guard.constants()
         return numbers
 
-    def check_constants(self, dtype: str) -> None:
-        super().check_constants(dtype)
-        if not isinstance(self.base, keras.optimizers.schedules.LearningRateSchedule):
-            check_rate("base", self.base, dtype)
-
     def copy(self) -> "LossAdaptiveLearningRate":
         duplicate = super().copy()
-        duplicate.base = self._current_base()
         duplicate.C = self._current_C()
         return duplicate
-
-    def _current_base(self):
-        """The base as it is now: a rate may have been set since, and a copy starts from there."""
-        scheduled = isinstance(self.base, keras.optimizers.schedules.LearningRateSchedule)
-        return self.base if scheduled else self._current("base", self.base)
 
     def _current_C(self):
         # One that is found by itself is part of the state, and the copy finds its own.
         return self.C if self.auto is not None else self._current("C", self.C)
 
-    def _current(self, name, value):
-        if not self.bound:
-            return value
-        stored = ops.convert_to_numpy(self._variables[name])
-        # The number as it was given, not as the dtype of the state rounds it.
-        return value if stored == stored.dtype.type(value) else float(stored)
-
     def initial_state(self) -> dict[str, float]:
-        state = {"factor": 1.0, "C": 0.0 if self.auto is not None else self.C}
-        if not isinstance(self.base, keras.optimizers.schedules.LearningRateSchedule):
-            state["base"] = self.base
+        state = super().initial_state()
+        # Before the first loss the rate reads as the base.
+        state |= {"factor": 1.0, "C": 0.0 if self.auto is not None else self.C}
         if self.auto is not None:
             state |= self.auto.initial_state()
         if self.smoothing is not None:
@@ -219,19 +201,13 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
         new["factor"] = factor
         return new
 
-    def base_rate(self, step, state: State):
-        if "base" in state:
-            return state["base"]
-        # Keras' schedules answer in float32 whatever floatx says.
-        return ops.cast(self.base(step), state["factor"].dtype)
+    def given_C(self) -> float | str | dict:
+        """`C` as it was given, whatever it was set to since, in the form of the configuration."""
+        return dataclasses.asdict(self.C) if isinstance(self.C, AutoC) else self.C
 
-    def get_config(self):
-        base, C = self._current_base(), self._current_C()
-        if isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
-            base = keras.optimizers.schedules.serialize(base)
+    def own_config(self) -> dict:
         return {
-            "base": base,
-            "C": dataclasses.asdict(C) if isinstance(C, AutoC) else C,
+            "C": self.given_C() if self.auto is not None else self._current_C(),
             "f_star": self.f_star,
             "rho": self.rho,
             "smoothing": self.smoothing,
@@ -243,28 +219,9 @@ class LossAdaptiveLearningRate(LossDrivenSchedule):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        if isinstance(config["base"], dict):
-            config["base"] = keras.optimizers.schedules.deserialize(config["base"])
         if isinstance(config["C"], dict):
             config["C"] = AutoC(**config["C"])
-        return cls(**config)
-
-
-def _check_base(base):
-    if isinstance(base, LossDrivenSchedule):
-        raise TypeError(
-            "`base` must not itself be driven by the loss: the two factors would multiply. "
-            f"Received: base={base!r}"
-        )
-    if isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
-        return base
-    try:
-        return check_number("base", base, low=0.0)
-    except TypeError:
-        raise TypeError(
-            "`base` must be a float or a `keras.optimizers.schedules.LearningRateSchedule`. "
-            f"Received: base={base!r}"
-        ) from None
+        return super().from_config(config)
 
 
 def _check_C(C):

@@ -2,10 +2,9 @@
 
 import numpy as np
 
+from keras_h0h1._figures import BLACK, BLUE, GREY, ORANGE, new_figure
 from keras_h0h1.suggestion.curve import smooth
 
-# Okabe and Ito's colours tell apart with every common kind of colour vision.
-_BATCHES, _CURVE, _BASE, _MARK = "#999999", "#0072B2", "#D55E00", "#000000"
 _LABELS = {
     "lowest": ("lowest before it turns", ":"),
     "blow_up": ("loss back at its start", "--"),
@@ -34,33 +33,27 @@ def plot_range_test(
         The axes.
     """
     if ax is None:
-        # A canvas of its own: works without a display, whatever backend the caller has set up.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-        FigureCanvasAgg(figure)
-        ax = figure.add_subplot()
+        ax = new_figure(6.4, 4.4).add_subplot()
     finite = np.isfinite(losses)
     lowest = float(np.min(np.asarray(losses)[finite], initial=initial_loss))
     room = max(initial_loss - lowest, 0.05 * abs(initial_loss), 1e-6)
     # What blew up leaves the axes: how far does not matter.
     low, high = lowest - 0.15 * room, initial_loss + 0.6 * room
-    ax.plot(rates, batch_losses, ".", color=_BATCHES, ms=4, label="batch")
+    ax.plot(rates, batch_losses, ".", color=GREY, ms=4, label="batch")
     ax.plot(
         np.asarray(rates)[finite],
         smooth(np.minimum(np.asarray(losses)[finite], high + room)),
-        color=_CURVE,
+        color=BLUE,
         lw=2,
         label="against the same batch's first loss, smoothed",
     )
-    ax.axhline(initial_loss, color=_BATCHES, lw=0.8)
+    ax.axhline(initial_loss, color=GREY, lw=0.8)
     for name, (label, style) in _LABELS.items():
         if name in marks:
             ax.axvline(
-                marks[name], color=_MARK, ls=style, lw=1, label=f"{label}, {marks[name]:.2g}"
+                marks[name], color=BLACK, ls=style, lw=1, label=f"{label}, {marks[name]:.2g}"
             )
-    ax.axvline(base, color=_BASE, lw=2.5, label=f"suggested, {base:.2g}")
+    ax.axvline(base, color=ORANGE, lw=2.5, label=f"suggested, {base:.2g}")
     ax.set_xscale("log")
     # A stable rate may lie far outside of what was tested.
     ax.set_xlim(rates[0], rates[-1] * 1.5)

@@ -11,11 +11,8 @@ counted, not felt.
 import collections
 import dataclasses
 import io
-import os
-import pickle
 import random
 import re
-import resource
 import shutil
 import signal
 import sys
@@ -27,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.common.console import user_error
+from tests.attack.forked import in_child
 from tests.attack.mutations import mutate
 
 SECONDS = 10
@@ -191,33 +189,24 @@ def _for_memory(error: BaseException | None) -> bool:
 def _forked(work: Callable[[], tuple[str, Any]], inputs: int = 1) -> tuple[str, Any]:
     """Runs `work` in a child with limits of memory and of the processors' time."""
     seconds = SECONDS if inputs == 1 else 6 * SECONDS
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
+
+    def prepare():
+        # What a reader says of a file it makes again, two thousand times.
+        sys.stdout = sys.stderr = io.StringIO()
+        for alarm in (signal.SIGPROF, signal.SIGALRM):
+            signal.signal(alarm, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, max(WAITING, 10 * seconds))
+
+    def guarded():
         try:
-            # What a reader says of a file it makes again, two thousand times.
-            sys.stdout = sys.stderr = io.StringIO()
-            for alarm in (signal.SIGPROF, signal.SIGALRM):
-                signal.signal(alarm, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_PROF, seconds)
-            signal.setitimer(signal.ITIMER_REAL, max(WAITING, 10 * seconds))
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            limit = pages * resource.getpagesize() + MEMORY
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-            content = pickle.dumps(work())
+            return work()
         except BaseException as error:
-            content = pickle.dumps(("traceback", repr(error)))
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(content)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        content = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        if number in (signal.SIGPROF, signal.SIGALRM):
-            return "hang", "took longer than allowed"
-        return "crash", f"died of {number}"
-    return pickle.loads(content)
+            return "traceback", repr(error)
+
+    result, died = in_child(guarded, prepare, MEMORY)
+    if died is None:
+        return result
+    if died in (signal.SIGPROF, signal.SIGALRM):
+        return "hang", "took longer than allowed"
+    return "crash", f"died of {died}"

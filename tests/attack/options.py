@@ -16,9 +16,7 @@ import contextlib
 import io
 import json
 import os
-import pickle
 import random
-import resource
 import signal
 import sys
 import tempfile
@@ -34,6 +32,7 @@ from recipes import gpt
 from recipes.common import recipe
 from recipes.common.options import build, flag, parse
 from recipes.vision.data import load_images
+from tests.attack.forked import in_child
 from tests.attack.programs import (
     TINY,
     TINY_IMAGES,
@@ -168,31 +167,22 @@ def _in_turn(
 
 def _forked(work: Callable[[], Any]) -> Any:
     """What `work` returns in a child with limits of memory and time; a text if it dies of them."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
+
+    def prepare():
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        # What the libraries' own C code says.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+    def guarded():
         try:
-            signal.setitimer(signal.ITIMER_REAL, SECONDS)
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            limit = pages * resource.getpagesize() + MEMORY
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-            # What the libraries' own C code says.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            content = pickle.dumps(work())
+            return work()
         except BaseException as error:
-            content = pickle.dumps(f"the attack itself failed: {error!r}")
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(content)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        content = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if not content:
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else status
-        return f"more than {SECONDS} s" if number == signal.SIGALRM else f"died: {number}"
-    return pickle.loads(content)
+            return f"the attack itself failed: {error!r}"
+
+    result, died = in_child(guarded, prepare, MEMORY)
+    if died is None:
+        return result
+    return f"more than {SECONDS} s" if died == signal.SIGALRM else f"died: {died}"
 
 
 def texts(program: Program, cls: type, field, inputs: Path, count: int, seed: int) -> list[str]:

@@ -9,37 +9,39 @@ from keras_h0h1.callbacks import LearningRateLogger, LossAdaptiveWarmup
 from tests.core import problems
 
 
-def _optimizer(scaled=False):
+def _optimizer(kind="plain"):
     schedule = LossAdaptiveLearningRate(0.05, C=2.0, smoothing=0.5)
+    if kind == "self-tuned":
+        schedule = LossAdaptiveLearningRate(0.5, spike_threshold=2.0)
     optimizer = LossAware(keras.optimizers.AdamW(schedule))
-    return LossScaleOptimizer(optimizer) if scaled else optimizer
+    return LossScaleOptimizer(optimizer) if kind == "loss scaling" else optimizer
 
 
-def _single(scaled=False):
+def _single(kind):
     logger = LearningRateLogger()
-    weights = problems.fit(problems.mlp(_optimizer(scaled)), epochs=4, callbacks=[logger])
+    weights = problems.fit(problems.mlp(_optimizer(kind)), epochs=8, callbacks=[logger])
     return weights, logger.history
 
 
 def _agree(model, expected):
     logger = LearningRateLogger()
-    weights = problems.fit(model, epochs=4, callbacks=[logger])
+    weights = problems.fit(model, epochs=8, callbacks=[logger])
     assert min(logger.history["learning_rate_factor"]) < 0.9
     for field in ("batch_loss", "effective_learning_rate"):
         np.testing.assert_allclose(logger.history[field], expected[1][field], rtol=1e-4)
     assert problems.largest_difference(weights, expected[0]) < 1e-4
 
 
-@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "loss scaling"])
-def test_jax_data_parallel(backend, scaled):
+@pytest.mark.parametrize("kind", ["plain", "loss scaling", "self-tuned"])
+def test_jax_data_parallel(backend, kind):
     if backend != "jax":
         pytest.skip("keras.distribution is implemented on JAX")
-    expected = _single(scaled)
+    expected = _single(kind)
     devices = keras.distribution.list_devices()[:2]
     assert len(devices) == 2
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
     try:
-        model = problems.mlp(_optimizer(scaled))
+        model = problems.mlp(_optimizer(kind))
         _agree(model, expected)
         for variable in model.trainable_variables:
             first, second = (np.asarray(s.data) for s in variable.value.addressable_shards)
@@ -48,12 +50,12 @@ def test_jax_data_parallel(backend, scaled):
         keras.distribution.set_distribution(None)
 
 
-@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "loss scaling"])
-def test_tensorflow_mirrored(mirrored, scaled):
-    expected = _single(scaled)
+@pytest.mark.parametrize("kind", ["plain", "loss scaling", "self-tuned"])
+def test_tensorflow_mirrored(mirrored, kind):
+    expected = _single(kind)
     assert mirrored.num_replicas_in_sync == 2
     with mirrored.scope():
-        model = problems.mlp(_optimizer(scaled))
+        model = problems.mlp(_optimizer(kind))
     _agree(model, expected)
     for variable in model.trainable_variables + model.optimizer.variables:
         values = mirrored.experimental_local_results(variable.value)

@@ -306,6 +306,41 @@ def test_the_callback_takes_auto_by_default():
     problems.fit(model, epochs=1, callbacks=[LossAdaptiveWarmup()])
 
 
+def test_the_callback_goes_on_after_C_was_set():
+    model = problems.mlp(keras.optimizers.Adam(0.05))
+    for settings in ({"C": 1e-3}, {"C": 1e-3}):
+        problems.fit(model, epochs=1, callbacks=[LossAdaptiveWarmup(**settings)])
+        model.optimizer.C = 1e3
+    assert float(model.optimizer.C) == 1e3
+    with pytest.raises(ValueError, match="driven by the loss already"):
+        problems.fit(model, epochs=1, callbacks=[LossAdaptiveWarmup(C=1e3)])
+
+
+def test_the_callback_in_a_loop_that_keras_did_not_begin():
+    """A `CallbackList` of somebody's own loop: only `on_train_begin` says that training begins."""
+    model = problems.mlp(keras.optimizers.Adam(0.05))
+    x, y = problems.data()
+    callbacks = keras.callbacks.CallbackList([LossAdaptiveWarmup(C=1e-3)], model=model)
+    assert not isinstance(model.optimizer, LossAware)
+    callbacks.on_train_begin()
+    model.train_on_batch(x.astype(keras.config.floatx()), y)
+    assert isinstance(model.optimizer, LossAware)
+    assert float(model.optimizer.learning_rate_factor) < 0.01
+
+
+def test_C_is_set_by_a_callback_in_the_midst_of_fit():
+    class Sets(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.optimizer.C = 1e3
+
+    logger = LearningRateLogger()
+    model = problems.mlp(LossAware(keras.optimizers.Adam(LossAdaptiveLearningRate(0.01, C=1e-3))))
+    problems.fit(model, epochs=2, callbacks=[Sets(), logger])
+    factors = np.array(logger.history["learning_rate_factor"])
+    half = len(factors) // 2
+    assert (factors[:half] < 0.01).all() and (factors[half:] == 1.0).all()
+
+
 def test_a_spike_takes_a_short_step_and_does_not_hide_the_next():
     rng = np.random.default_rng(0)
     losses = 2.0 + 0.1 * rng.normal(size=120)
