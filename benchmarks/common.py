@@ -7,7 +7,7 @@ import sys
 
 import keras
 
-from recipes.common.environment import describe_environment
+from recipes.common.results.environment import describe_environment
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 

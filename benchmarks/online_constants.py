@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.common import RESULTS
 from keras_h0h1 import online_constants
 from keras_h0h1.theory import descent, problems
-from recipes.common.environment import describe_environment
+from recipes.common.results.environment import describe_environment
 
 EPSILON = 1e-6
 

@@ -20,10 +20,10 @@ from rich.progress import track
 
 from benchmarks.common import write_result
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
-from recipes.common.console import one_line_errors
-from recipes.common.errors import InputError
-from recipes.common.options import build as build_options
-from recipes.common.options import check_options, option, parse
+from recipes.common.command_line.console import one_line_errors
+from recipes.common.command_line.errors import InputError
+from recipes.common.command_line.options import build as build_options
+from recipes.common.command_line.options import check_options, option, parse
 
 PROGRAM = "python -m benchmarks.overhead"
 DECAY_STEPS = 1_000_000

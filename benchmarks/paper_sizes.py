@@ -22,14 +22,14 @@ from typing import Literal
 import keras
 
 from benchmarks.common import write_result
-from recipes.common.console import one_line_errors
-from recipes.common.options import build, check_options, option, parse
-from recipes.common.settings import MOST_STEPS, SCHEDULES
-from recipes.gpt import DEFAULTS, GPTConfig, resolve
+from recipes.common.command_line.console import one_line_errors
+from recipes.common.command_line.options import build, check_options, option, parse
+from recipes.common.command_line.settings import MOST_STEPS, SCHEDULES
+from recipes.gpt.cost import HARDWARE, known_hardware, training_flops
+from recipes.gpt.model import SIZES
+from recipes.gpt.recipe import DEFAULTS, GPTConfig, resolve
+from recipes.gpt.scale import build_training_model
 from recipes.text.batches import TokenBatches, validation_windows
-from recipes.text.cost import HARDWARE, known_hardware, training_flops
-from recipes.text.models import SIZES
-from recipes.text.scale import build_training_model
 
 PROGRAM = "python -m benchmarks.paper_sizes"
 NO_ACCELERATOR = 3

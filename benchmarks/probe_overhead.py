@@ -21,12 +21,12 @@ import numpy as np
 
 from benchmarks.common import write_result
 from keras_h0h1.callbacks.smoothness_probe import MODES, SmoothnessProbe
-from recipes.common.console import one_line_errors
-from recipes.common.errors import InputError
-from recipes.common.options import build, check_options, option, parse
-from recipes.common.settings import MOST_STEPS
+from recipes.common.command_line.console import one_line_errors
+from recipes.common.command_line.errors import InputError
+from recipes.common.command_line.options import build, check_options, option, parse
+from recipes.common.command_line.settings import MOST_STEPS
+from recipes.gpt.model import SIZES, build_language_model
 from recipes.text.batches import TokenBatches
-from recipes.text.models import SIZES, build_language_model
 from recipes.text.tokens import load_corpus
 
 PROGRAM = "python -m benchmarks.probe_overhead"

@@ -18,8 +18,8 @@ from benchmarks.workloads import Workload, workloads
 from keras_h0h1 import LossAware
 from keras_h0h1.suggestion import Suggestion, suggest
 from keras_h0h1.suggestion._trial import copies, put_back
-from recipes.common.console import one_line_errors
-from recipes.common.environment import describe_environment
+from recipes.common.command_line.console import one_line_errors
+from recipes.common.results.environment import describe_environment
 
 
 def final_losses(workload: Workload, optimizer, rates, updates: int, seed: int) -> list[float]:

@@ -29,8 +29,8 @@ import psutil
 import tokenizers
 
 from benchmarks.common import write_result
-from recipes.common.console import one_line_errors
-from recipes.common.options import build, check_options, option, parse
+from recipes.common.command_line.console import one_line_errors
+from recipes.common.command_line.options import build, check_options, option, parse
 from recipes.text.documents import standard_library
 from recipes.text.tokenizer import train_tokenizer
 

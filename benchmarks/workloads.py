@@ -84,7 +84,7 @@ def _text(vocabulary: int, context: int, windows: int):
 
 
 def _gpt():
-    from recipes.text.models import Size, build_language_model
+    from recipes.gpt.model import Size, build_language_model
 
     return build_language_model("gpt2", Size(2, 64, 2, 192), 512, 32)
 

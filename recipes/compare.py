@@ -25,24 +25,27 @@ import numpy as np
 from rich.console import Console
 
 from keras_h0h1._validation import check_choice
-from recipes.common.console import make_console, one_line_errors
-from recipes.common.distribute import several_hosts
-from recipes.common.environment import describe_environment
-from recipes.common.errors import InputError
-from recipes.common.files import write_json
-from recipes.common.options import build, check_options, option, parse
-from recipes.common.plots import Curves, plot_groups
-from recipes.common.recipe import Recipe
-from recipes.common.settings import (
+from recipes.common.command_line.console import make_console, one_line_errors
+from recipes.common.command_line.errors import InputError
+from recipes.common.command_line.options import build, check_options, option, parse
+from recipes.common.command_line.settings import (
     ALL_SCHEDULES,
     LARGEST_LOSS,
     LARGEST_SEED,
     SCHEDULES,
     check_given,
 )
-from recipes.common.tables import print_table, write_table
+from recipes.common.distribution.distribute import several_hosts
+from recipes.common.files.writing import write_json
+from recipes.common.recipe import Recipe
+from recipes.common.results.environment import describe_environment
+from recipes.common.results.plots import Curves, plot_groups
+from recipes.common.results.tables import print_table, write_table
 
-RECIPES = {"gpt": "recipes.gpt", "vision": "recipes.vision.recipe"}  # modules with a `RECIPE`
+RECIPES = {
+    "gpt": "recipes.gpt.recipe",
+    "vision": "recipes.vision.recipe",
+}  # modules with a `RECIPE`
 # What belongs to a single run.
 _EXCLUDED = (
     "schedule", "seed", "resume", "stop_after", "suggest", "name",

@@ -20,7 +20,7 @@ os.environ["XLA_FLAGS"] = (
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0, or 3 where trials are left."""
-    from recipes.common.errors import InputError
+    from recipes.common.command_line.errors import InputError
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.trial import Trial
-from recipes.common.errors import InputError
-from recipes.common.files import atomic
+from recipes.common.command_line.errors import InputError
+from recipes.common.files.writing import atomic
 
 RESULTS = Path(__file__).parent / "results"
 

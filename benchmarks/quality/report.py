@@ -8,9 +8,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.quality import records
-from recipes.common.errors import InputError
-from recipes.common.files import atomic
-from recipes.common.plots import COLOURS, DASHES
+from recipes.common.command_line.errors import InputError
+from recipes.common.files.writing import atomic
+from recipes.common.results.plots import COLOURS, DASHES
 
 TUNED = "linear, the best at each rate"
 

@@ -13,7 +13,7 @@ from benchmarks.quality import candidates, records
 from benchmarks.quality.methods import LINEAR, NONE, Method
 from benchmarks.quality.trial import Program, Trial, record
 from benchmarks.quality.workload import Workload, load_workload, workload_names
-from recipes.common.errors import InputError
+from recipes.common.command_line.errors import InputError
 
 GRID = tuple(float(f"{digit}e{power}") for power in range(-6, 3) for digit in (1, 3))
 """The rates that a workload's grid is a stretch of."""

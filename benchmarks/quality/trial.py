@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.quality.methods import Method
 from benchmarks.quality.rates import decay
 from benchmarks.quality.workload import Workload, load_workload
-from recipes.common.environment import describe_environment
+from recipes.common.results.environment import describe_environment
 
 POINTS = 200
 """Points of a recorded curve."""

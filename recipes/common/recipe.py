@@ -11,12 +11,12 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from recipes.common.console import make_console, one_line_errors
-from recipes.common.distribute import Layout, distribute, wait_for_hosts
-from recipes.common.options import build, parse
-from recipes.common.run_folder import RunFolder
-from recipes.common.settings import check_given
-from recipes.common.signals import noted_interrupts
+from recipes.common.command_line.console import make_console, one_line_errors
+from recipes.common.command_line.options import build, parse
+from recipes.common.command_line.settings import check_given
+from recipes.common.distribution.distribute import Layout, distribute, wait_for_hosts
+from recipes.common.results.run_folder import RunFolder
+from recipes.common.training.signals import noted_interrupts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Recipe:
 
     Args:
         name: As in `python -m recipes.NAME`.
-        config: Its dataclass, a subclass of `recipes.common.settings.Training`.
+        config: Its dataclass, a subclass of `recipes.common.command_line.settings.Training`.
         train: From a configuration, a run folder and a console to the summary. It resolves the
             configuration, writes it to the folder, and calls `run_training`.
         description: Printed above the options by `--help`.
         compared: An option and those of its values that `recipes.compare` compares if the option
             is not given, such as `("model", ("resnet8", "vit-micro"))`; none by default.
         seeds: What `recipes.compare` takes by default.
-        layout: How `--distribute model` cuts the weights; see `recipes.common.distribute`.
+        layout: How `--distribute model` cuts the weights; see `common/distribution`.
         preview: What `--dry-run` does instead of `train`, from a configuration and a console; for
             a recipe that has this option.
     """

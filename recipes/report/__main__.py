@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from recipes.common.console import make_console, one_line_errors
-from recipes.common.files import atomic
-from recipes.common.options import build, check_options, option, parse
+from recipes.common.command_line.console import make_console, one_line_errors
+from recipes.common.command_line.options import build, check_options, option, parse
+from recipes.common.files.writing import atomic
 from recipes.report.page import build_page
 from recipes.report.reading import read
 

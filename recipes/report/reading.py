@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from recipes.common.errors import InputError, MissingInputError
-from recipes.common.reading import first_line, inside, open_file, read_bytes, read_json
-from recipes.common.run_folder import NOT_THE_EXPERIMENT
+from recipes.common.command_line.errors import InputError, MissingInputError
+from recipes.common.files.reading import first_line, inside, open_file, read_bytes, read_json
+from recipes.common.results.run_folder import NOT_THE_EXPERIMENT
 
 Columns = dict[str, np.ndarray]
 

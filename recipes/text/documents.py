@@ -10,8 +10,8 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
-from recipes.common.errors import InputError, MissingInputError
-from recipes.common.reading import regular_file
+from recipes.common.command_line.errors import InputError, MissingInputError
+from recipes.common.files.reading import regular_file
 
 SEPARATOR = "<|endoftext|>"
 

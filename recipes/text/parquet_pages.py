@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from recipes.common.errors import InputError
+from recipes.common.command_line.errors import InputError
 
 # A page of more bytes than this is no page of text, if it is so many times larger than compressed.
 _LARGE, _EXPANSION = 2**27, 16

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from recipes.common.errors import InputError, MissingInputError
-from recipes.common.files import write_json
-from recipes.common.reading import inside, read_json, regular_file
+from recipes.common.command_line.errors import InputError, MissingInputError
+from recipes.common.files.reading import inside, read_json, regular_file
+from recipes.common.files.writing import write_json
 from recipes.text.documents import SHARD_FILE
 from recipes.text.tokenizer import VOCABULARY, cache_folder, read_tokenizer
 

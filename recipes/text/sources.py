@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from recipes.common.errors import InputError, MissingInputError
-from recipes.common.reading import COMPRESSED, first_line, open_file, parse_json, regular_file
+from recipes.common.command_line.errors import InputError, MissingInputError
+from recipes.common.files.reading import COMPRESSED, first_line, open_file, parse_json, regular_file
 from recipes.text.documents import (
     ENCODING,
     SEPARATOR,

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from recipes.common.errors import InputError
-from recipes.common.files import atomic
-from recipes.common.reading import first_line, read_bytes, regular_file
+from recipes.common.command_line.errors import InputError
+from recipes.common.files.reading import first_line, read_bytes, regular_file
+from recipes.common.files.writing import atomic
 from recipes.text.documents import SEPARATOR
 
 _FORMAT = "2"  # part of every cache key: raise it when what is cached changes

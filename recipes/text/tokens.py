@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from recipes.common.errors import InputError
-from recipes.common.reading import NPY_HEADER, inside, npy_header, read_json, regular_file
+from recipes.common.command_line.errors import InputError
+from recipes.common.files.reading import NPY_HEADER, inside, npy_header, read_json, regular_file
 from recipes.text.documents import read_paths, standard_library
 from recipes.text.shards import ShardedTokens, is_shard_folder, open_shards
 from recipes.text.sources import STREAM, is_structured

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from keras_h0h1.theory.descent import Descent, StepRule, descend
 from keras_h0h1.theory.problems import Problem
-from recipes.common.plots import COLOURS, DASHES
+from recipes.common.results.plots import COLOURS, DASHES
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 

@@ -4,12 +4,12 @@ import dataclasses
 import math
 from typing import Literal
 
-from recipes.common.errors import InputError
-from recipes.common.options import option
-from recipes.common.settings import LARGEST_LOSS, LARGEST_RATE, Training
+from recipes.common.command_line.errors import InputError
+from recipes.common.command_line.options import option
+from recipes.common.command_line.settings import LARGEST_LOSS, LARGEST_RATE, Training
 from recipes.vision.augment import Augmentation, default_augmentation
 from recipes.vision.data import DATASETS, ImageData
-from recipes.vision.models import LIBRARIES, MODELS, ResNet, ViT, entropy_of_smoothed
+from recipes.vision.model import LIBRARIES, MODELS, ResNet, ViT, entropy_of_smoothed
 
 # By optimizer. Keras' weight decay is decoupled: 5e-3 times the rate is what the ResNets' customary
 # 5e-4, added to the gradient, comes to under a momentum of 0.9. With SGD clipping is off, as in the

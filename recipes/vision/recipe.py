@@ -15,18 +15,18 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from recipes.common import distribute
-from recipes.common.attention import switch_off_where_wrong
-from recipes.common.checkpoints import load_checkpoint
-from recipes.common.optimizers import build_adamw, build_sgd, jit_compile
+from recipes.common.checkpoints.snapshot import load_checkpoint
+from recipes.common.distribution import distribute
 from recipes.common.recipe import Recipe
-from recipes.common.run_folder import RunFolder
-from recipes.common.training import Task, evaluation_batch, run_training
+from recipes.common.results.run_folder import RunFolder
+from recipes.common.training.attention import switch_off_where_wrong
+from recipes.common.training.loop import Task, evaluation_batch, run_training
+from recipes.common.training.optimizers import build_adamw, build_sgd, jit_compile
 from recipes.vision.batches import ImageBatches, validation_arrays
 from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.data import ImageArray, ImageData, load_images
 from recipes.vision.data.folder import Decoded
-from recipes.vision.models import ViT, build_classifier, parameter_count
+from recipes.vision.model import ViT, build_classifier, parameter_count
 
 # Images in memory are hashed whole up to this many bytes, which takes a few seconds; ImageNet at
 # 32 x 32 has 3.9 GB. Of files that are decoded when they are needed, so many are read.

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from recipes.common.console import user_error
+from recipes.common.command_line.console import user_error
 from tests.attack.forked import in_child
 from tests.attack.mutations import mutate
 

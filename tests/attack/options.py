@@ -28,9 +28,9 @@ from typing import Any
 
 import keras
 
-from recipes import gpt
 from recipes.common import recipe
-from recipes.common.options import build, flag, parse
+from recipes.common.command_line.options import build, flag, parse
+from recipes.gpt import recipe as gpt
 from recipes.vision.data import load_images
 from tests.attack.forked import in_child
 from tests.attack.programs import (
@@ -90,8 +90,8 @@ def attack(program: Program, cls: type, field, text: str, built: list) -> Outcom
 
 def _patch(program: Program, built: list, short: bool) -> None:
     """Tiny models, and an end after the first update or before; in the child alone."""
-    from recipes.text import models
-    from recipes.vision import models as image_models
+    from recipes.gpt import model as models
+    from recipes.vision import model as image_models
 
     models.SIZES.update(dict.fromkeys(models.SIZES, TINY))
     image_models.MODELS.update(TINY_IMAGES)

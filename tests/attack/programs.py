@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import overhead, paper_sizes, probe_overhead, tokenizing
-from recipes import compare, gpt, tokenize
-from recipes.text.models import Size
+from recipes import compare
+from recipes.gpt import recipe as gpt
+from recipes.gpt.model import Size
+from recipes.tokenize import recipe as tokenize
 from recipes.vision import recipe as vision
 from recipes.vision.config import VisionConfig
-from recipes.vision.models import ResNet, ViT
+from recipes.vision.model import ResNet, ViT
 
 # Modules whose name is that of a function or of the program too.
 report = importlib.import_module("recipes.report.__main__")
-smoothness = importlib.import_module("recipes.smoothness.__main__")
-theory = importlib.import_module("recipes.theory.__main__")
+smoothness = importlib.import_module("recipes.smoothness.recipe")
+theory = importlib.import_module("recipes.theory.recipe")
 
 TINY = Size(layers=1, width=16, heads=2, intermediate=24)
 TINY_IMAGES = {"resnet8": ResNet((1, 1), (4, 8)), "vit-micro": ViT(1, 8, 2)}

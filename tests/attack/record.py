@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recipes.common.environment import describe_environment
-from recipes.common.files import write_json
+from recipes.common.files.writing import write_json
+from recipes.common.results.environment import describe_environment
 
 
 def write_record(path: Path, name: str, found: dict[str, Any]) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from recipes.common.checkpoint_folder import CheckpointFolder
-from recipes.common.checkpoint_reading import (
+from recipes.common.checkpoints.folder import CheckpointFolder
+from recipes.common.checkpoints.reading import (
     DIGEST_LENGTH,
     HEADER,
     MARK,
@@ -20,7 +20,7 @@ from recipes.common.checkpoint_reading import (
     opened,
     read_array,
 )
-from recipes.common.checkpoints import Snapshot, write_snapshot
+from recipes.common.checkpoints.snapshot import Snapshot, write_snapshot
 from tests.attack.harness import Target
 
 STEP = 12

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from recipes.common.run_folder import RunFolder
+from recipes.common.results.run_folder import RunFolder
 from tests.attack.harness import Target
 from tests.recipes.tiny import TinyConfig
 

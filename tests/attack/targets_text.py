@@ -105,7 +105,7 @@ def _corpus(name: str) -> Callable[[Path], tuple[int, str, int]]:
 
 
 def _write_shards(folder: Path) -> list[Path]:
-    from recipes import tokenize
+    from recipes.tokenize import recipe as tokenize
 
     source = folder / "data.jsonl"
     source.write_bytes(b"".join(LINES))

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.common.checkpoint_reading import HEADER
-from recipes.common.checkpoints import load_checkpoint, save_checkpoint
-from recipes.common.errors import InputError
+from recipes.common.checkpoints.reading import HEADER
+from recipes.common.checkpoints.snapshot import load_checkpoint, save_checkpoint
+from recipes.common.command_line.errors import InputError
 from tests.attack.targets_checkpoints import pack
 
 # Elements of what no layer here may allocate: a gigabyte as float32.

@@ -7,7 +7,7 @@ import time
 import keras
 import pytest
 
-from recipes.common.errors import InputError
+from recipes.common.command_line.errors import InputError
 from tests.attack import harness
 from tests.attack.harness import Target, attack, attempt
 

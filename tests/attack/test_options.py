@@ -12,13 +12,13 @@ from benchmarks.overhead import Overhead
 from benchmarks.paper_sizes import PaperSizes
 from benchmarks.probe_overhead import ProbeOverhead
 from benchmarks.tokenizing import Tokenizing
-from recipes.common.options import build, check_options, flag, option, parse
+from recipes.common.command_line.options import build, check_options, flag, option, parse
 from recipes.compare import Comparison
-from recipes.gpt import GPTConfig
+from recipes.gpt.recipe import GPTConfig
 from recipes.report.__main__ import Report
-from recipes.smoothness.__main__ import Smoothness
-from recipes.theory.__main__ import Theory
-from recipes.tokenize import Tokenize
+from recipes.smoothness.recipe import Smoothness
+from recipes.theory.recipe import Theory
+from recipes.tokenize.recipe import Tokenize
 from recipes.vision.config import VisionConfig
 from tests.attack.values import means
 

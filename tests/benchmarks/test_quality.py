@@ -17,7 +17,7 @@ from benchmarks.quality.trial import Program, Trial
 from benchmarks.quality.workloads import vae
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
 from keras_h0h1.schedules import WarmupStableDecay
-from recipes.common.errors import InputError
+from recipes.common.command_line.errors import InputError
 
 UPDATES, BATCH = 5, 8
 

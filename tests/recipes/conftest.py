@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.common.run_folder import RunFolder
-from recipes.text import models
+from recipes.common.results.run_folder import RunFolder
+from recipes.gpt import model as models
 
 TINY = models.Size(layers=1, width=16, heads=2, intermediate=24)
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from recipes.common.checkpoint_folder import CheckpointFolder
+from recipes.common.checkpoints.folder import CheckpointFolder
 
 # By name: those after which the run goes on as if nothing had happened, with what is said about
 # it, and those that are refused, with the words of the line.

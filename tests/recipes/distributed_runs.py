@@ -21,7 +21,7 @@ if keras.backend.backend() == "tensorflow":
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
 
-import recipes.gpt as gpt
+import recipes.gpt.recipe as gpt
 
 trained = []
 

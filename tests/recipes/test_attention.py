@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from recipes.common import attention
-from recipes.text import scale
-from recipes.vision.models import ViT, build_classifier
+from recipes.common.training import attention
+from recipes.gpt import scale
+from recipes.vision.model import ViT, build_classifier
 from recipes.vision.recipe import choose_attention
 
 pytestmark = pytest.mark.skipif(

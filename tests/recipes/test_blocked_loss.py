@@ -6,11 +6,11 @@ import pytest
 from keras import ops
 
 import keras_h0h1
-from recipes.gpt import RECIPE
-from recipes.text._xla import compile_step, deferred
-from recipes.text.losses import BlockedTraining, blocked_cross_entropy
-from recipes.text.models import Size, build_language_model
-from recipes.text.scale import compile_for_training, exported, language_model_of, rematerialise
+from recipes.gpt._xla import compile_step, deferred
+from recipes.gpt.losses import BlockedTraining, blocked_cross_entropy
+from recipes.gpt.model import Size, build_language_model
+from recipes.gpt.recipe import RECIPE
+from recipes.gpt.scale import compile_for_training, exported, language_model_of, rematerialise
 
 # Without it JAX runs step by step, slowly; XLA takes TensorFlow longer than the test.
 JIT = keras.backend.backend() == "jax"

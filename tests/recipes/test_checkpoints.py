@@ -12,13 +12,14 @@ import pytest
 from rich.console import Console
 
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
-from recipes.common import checkpoints, training
-from recipes.common.checkpoint_folder import CheckpointFolder
-from recipes.common.checkpoint_reading import find_problem, read_header
-from recipes.common.checkpoint_writer import CheckpointWriter
-from recipes.common.checkpoints import load_checkpoint, save_checkpoint
-from recipes.common.files import StorageError
-from recipes.common.run_folder import RunFolder
+from recipes.common.checkpoints import snapshot as checkpoints
+from recipes.common.checkpoints.folder import CheckpointFolder
+from recipes.common.checkpoints.reading import find_problem, read_header
+from recipes.common.checkpoints.snapshot import load_checkpoint, save_checkpoint
+from recipes.common.checkpoints.writer import CheckpointWriter
+from recipes.common.files.writing import StorageError
+from recipes.common.results.run_folder import RunFolder
+from recipes.common.training import loop as training
 from tests.recipes import tiny
 
 
@@ -115,7 +116,7 @@ def test_another_backend_reads_it(checkpoint, model, tmp_path, backend):
     if importlib.util.find_spec(other) is None:
         pytest.skip(f"{other} is not installed")
     script = (
-        "import sys, numpy as np; from recipes.common.checkpoints import load_checkpoint;"
+        "import sys, numpy as np; from recipes.common.checkpoints.snapshot import load_checkpoint;"
         "m = load_checkpoint(sys.argv[1]);"
         "np.savez(sys.argv[2], *[v.numpy() for v in (*m.variables, *m.optimizer.variables)])"
     )

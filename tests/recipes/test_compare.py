@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from recipes import compare
-from recipes.common.plots import Curves, plot_runs, smooth
-from recipes.common.tables import markdown, print_table, text
+from recipes.common.results.plots import Curves, plot_runs, smooth
+from recipes.common.results.tables import markdown, print_table, text
 
 
 def curves(*losses):

@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from recipes.text.cost import (
+from recipes.gpt.cost import (
     HARDWARE,
     Flops,
     known_hardware,
@@ -11,7 +11,7 @@ from recipes.text.cost import (
     training_flops,
     training_memory,
 )
-from recipes.text.models import SIZES, Size, build_language_model, parameter_count
+from recipes.gpt.model import SIZES, Size, build_language_model, parameter_count
 
 
 def test_flops_are_six_for_each_weight_in_a_product_and_twelve_for_attention():

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.common import training
-from recipes.common.checkpoints import load_checkpoint
-from recipes.common.run_folder import RunFolder
-from recipes.gpt import RECIPE
-from recipes.text import models
+from recipes.common.checkpoints.snapshot import load_checkpoint
+from recipes.common.results.run_folder import RunFolder
+from recipes.common.training import loop as training
+from recipes.gpt import model as models
+from recipes.gpt.recipe import RECIPE
 from tests.recipes import tiny
 from tests.recipes.conftest import TINY
 from tests.recipes.damages import REFUSED, RESUMED

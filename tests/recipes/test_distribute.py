@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.common.distribute import Devices, current, distribute
-from recipes.common.run_folder import RunFolder
-from recipes.text.layout import LAYOUT
-from recipes.text.models import SIZES, build_language_model
+from recipes.common.distribution.distribute import Devices, current, distribute
+from recipes.common.results.run_folder import RunFolder
+from recipes.gpt.layout import LAYOUT
+from recipes.gpt.model import SIZES, build_language_model
 
 ROOT = Path(__file__).parents[2]
 STEPS = 50
@@ -182,7 +182,7 @@ def test_a_run_goes_on_with_other_devices(backend, tiny_options, tmp_path):
     """The same batches, and so the same losses, as of the run that was never interrupted."""
     if backend == "torch":
         pytest.skip("there is nothing to distribute to on PyTorch")
-    import recipes.gpt as gpt
+    import recipes.gpt.recipe as gpt
 
     kinds = {"jax": ["data", "model"], "tensorflow": ["mirrored"]}[backend]
     gpt.RECIPE.main([*tiny_options, "--name=whole"])
@@ -228,7 +228,7 @@ def test_hosts_read_disjoint_rows_that_make_up_the_batch():
 
 
 def _refuses(tiny_options, capsys, message, *more):
-    import recipes.gpt as gpt
+    import recipes.gpt.recipe as gpt
 
     with pytest.raises(SystemExit) as caught:
         gpt.RECIPE.main([*tiny_options, *more])

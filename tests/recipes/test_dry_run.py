@@ -4,12 +4,12 @@ import keras
 import pytest
 
 from benchmarks import common, paper_sizes
-from recipes.gpt import RECIPE, GPTConfig
-from recipes.text import models
-from recipes.text._xla import count_flops, deferred
-from recipes.text.cost import training_flops
-from recipes.text.losses import BlockedTraining
-from recipes.text.scale import (
+from recipes.gpt import model as models
+from recipes.gpt._xla import count_flops, deferred
+from recipes.gpt.cost import training_flops
+from recipes.gpt.losses import BlockedTraining
+from recipes.gpt.recipe import RECIPE, GPTConfig
+from recipes.gpt.scale import (
     build_model,
     choose_attention,
     compile_for_training,

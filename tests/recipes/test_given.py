@@ -4,10 +4,10 @@ import keras
 import pytest
 
 from benchmarks import overhead, paper_sizes, probe_overhead, tokenizing
-from recipes.common.errors import InputError
-from recipes.common.options import build
-from recipes.common.run_folder import RunFolder
-from recipes.common.settings import MOST_STEPS
+from recipes.common.command_line.errors import InputError
+from recipes.common.command_line.options import build
+from recipes.common.command_line.settings import MOST_STEPS
+from recipes.common.results.run_folder import RunFolder
 from tests.recipes import tiny
 
 pytestmark = pytest.mark.skipif(

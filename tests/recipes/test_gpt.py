@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from keras_h0h1 import step_sizes
-from recipes.common.checkpoints import load_checkpoint
-from recipes.common.options import build, parse
-from recipes.common.run_folder import RunFolder
-from recipes.gpt import RECIPE, GPTConfig, resolve
+from recipes.common.checkpoints.snapshot import load_checkpoint
+from recipes.common.command_line.options import build, parse
+from recipes.common.results.run_folder import RunFolder
+from recipes.gpt.recipe import RECIPE, GPTConfig, resolve
 from recipes.text.batches import TokenBatches
 from recipes.text.tokens import load_corpus
 

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.common.checkpoints import load_checkpoint
-from recipes.common.run_folder import RunFolder
+from recipes.common.checkpoints.snapshot import load_checkpoint
+from recipes.common.results.run_folder import RunFolder
 from tests.recipes import tiny
 
 EVERY, STEPS = 2, 30

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.text.generation import generate
-from recipes.text.models import (
+from recipes.gpt.generation import generate
+from recipes.gpt.model import (
     SIZES,
     Size,
     build_backbone,

@@ -3,8 +3,8 @@ from typing import Literal
 
 import pytest
 
-from recipes.common.options import build, option, parse
-from recipes.common.settings import Training
+from recipes.common.command_line.options import build, option, parse
+from recipes.common.command_line.settings import Training
 
 
 @dataclasses.dataclass

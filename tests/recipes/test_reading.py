@@ -16,8 +16,8 @@ import keras
 import pytest
 import zstandard
 
-from recipes.common.errors import InputError, MissingInputError
-from recipes.common.reading import (
+from recipes.common.command_line.errors import InputError, MissingInputError
+from recipes.common.files.reading import (
     COMPRESSED,
     inside,
     open_file,

@@ -15,8 +15,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from recipes.common.errors import InputError
-from recipes.common.run_folder import RunFolder
+from recipes.common.command_line.errors import InputError
+from recipes.common.results.run_folder import RunFolder
 from recipes.report import charts, markup
 from recipes.report.__main__ import main, report
 from recipes.report.page import build_page

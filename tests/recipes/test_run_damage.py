@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.common.checkpoint_folder import CheckpointFolder
-from recipes.common.errors import InputError
-from recipes.common.files import discard_partials
-from recipes.common.fingerprint import update
-from recipes.common.run_folder import RunFolder
+from recipes.common.checkpoints.folder import CheckpointFolder
+from recipes.common.command_line.errors import InputError
+from recipes.common.files.fingerprint import update
+from recipes.common.files.writing import discard_partials
+from recipes.common.results.run_folder import RunFolder
 from tests.recipes.tiny import TinyConfig
 
 pytestmark = pytest.mark.skipif(

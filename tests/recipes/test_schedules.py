@@ -1,8 +1,8 @@
 import keras
 import pytest
 
-from recipes.common.optimizers import build_adamw
-from recipes.common.settings import Training
+from recipes.common.command_line.settings import Training
+from recipes.common.training.optimizers import build_adamw
 
 
 def reference(k, peak, total, warmup, decay, final):

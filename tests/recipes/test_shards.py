@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import tokenizers
 
-from recipes import tokenize
-from recipes.common.errors import InputError, MissingInputError
-from recipes.common.options import build, parse
-from recipes.gpt import RECIPE, GPTConfig, resolve
+from recipes.common.command_line.errors import InputError, MissingInputError
+from recipes.common.command_line.options import build, parse
+from recipes.gpt.recipe import RECIPE, GPTConfig, resolve
 from recipes.text.batches import TokenBatches, validation_windows
 from recipes.text.shards import INDEX, ShardedTokens, open_shards, sealed
 from recipes.text.tokens import load_corpus
+from recipes.tokenize import recipe as tokenize
 
 
 @pytest.fixture
@@ -163,7 +163,10 @@ def flip(folder):
         (lambda f: (f / "tokenizer.json").unlink(), r"tokenizer is missing"),
         (lambda f: (f / "tokenizer.json").write_text("{}"), r"not the one that made the shards"),
         (lambda f: change_index(f, version=9), r"version 2.*version=9"),
-        (lambda f: change_index(f, complete=False), r"run the same .*recipes.tokenize. again"),
+        (
+            lambda f: change_index(f, complete=False),
+            r"run the same .*recipes.tokenize. again",
+        ),
     ],
     ids=["truncated", "checksum", "missing", "no-tokenizer", "tokenizer", "version", "incomplete"],
 )
@@ -222,7 +225,7 @@ def test_shards_are_read_alone(shards, text_folder):
 
 def test_tokenising_does_not_load_keras():
     """It would take more memory than the work itself."""
-    code = "import recipes.tokenize, sys; sys.exit('keras' in sys.modules)"
+    code = "import recipes.tokenize.recipe, sys; sys.exit('keras' in sys.modules)"
     root = os.path.dirname(os.path.dirname(tokenize.__file__))
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
 

@@ -12,11 +12,12 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.common import stopping, training
-from recipes.common.checkpoints import load_checkpoint
-from recipes.common.run_folder import RunFolder
-from recipes.common.signals import StopSignals, noted_interrupts
-from recipes.common.stopping import lost_message, non_finite_weight
+from recipes.common.checkpoints.snapshot import load_checkpoint
+from recipes.common.results.run_folder import RunFolder
+from recipes.common.training import loop as training
+from recipes.common.training import stopping
+from recipes.common.training.signals import StopSignals, noted_interrupts
+from recipes.common.training.stopping import lost_message, non_finite_weight
 from tests.recipes import tiny
 
 
@@ -167,7 +168,7 @@ def test_a_signal_during_an_evaluation(whole, tmp_path, monkeypatch):
 def test_a_second_signal_ends_the_process_at_once():
     script = (
         "import signal, time\n"
-        "from recipes.common.signals import StopSignals\n"
+        "from recipes.common.training.signals import StopSignals\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with StopSignals() as stop:\n"
         "    print('ready', flush=True)\n"

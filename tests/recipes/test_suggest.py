@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from recipes.gpt import RECIPE
+from recipes.gpt.recipe import RECIPE
 
 
 def test_suggest_writes_and_leaves(tiny_options, tmp_path, capsys):

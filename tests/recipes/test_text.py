@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.common.errors import InputError
+from recipes.common.command_line.errors import InputError
 from recipes.text.batches import TokenBatches, validation_windows
 from recipes.text.documents import SEPARATOR, Documents, read_paths, standard_library
 from recipes.text.tokenizer import _without_long_words, encode, train_tokenizer

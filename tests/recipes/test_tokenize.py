@@ -24,14 +24,15 @@ import pytest
 import tokenizers
 
 import recipes
-from recipes import tokenize
-from recipes.common.errors import InputError
-from recipes.text import sharding, sources
+from recipes.common.command_line.errors import InputError
+from recipes.text import sources
 from recipes.text.documents import SEPARATOR, is_held_out, standard_library
-from recipes.text.encoding import encode_in_order
 from recipes.text.shards import open_shards
 from recipes.text.sources import find_inputs, list_inputs
 from recipes.text.tokenizer import train_tokenizer
+from recipes.tokenize import recipe as tokenize
+from recipes.tokenize import sharding
+from recipes.tokenize.encoding import encode_in_order
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="no tokens depend on the backend"
@@ -81,8 +82,8 @@ def content(folder):
 
 # So small that both workers are busy for most of the time.
 _IN_SMALL_TASKS = """
-from recipes import tokenize
-from recipes.text import sharding
+from recipes.tokenize import recipe as tokenize
+from recipes.tokenize import sharding
 
 sharding._TASK = 3000
 tokenize.main()

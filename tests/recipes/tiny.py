@@ -8,12 +8,13 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from recipes.common import checkpoints, training
-from recipes.common.checkpoints import load_checkpoint
-from recipes.common.optimizers import build_adamw
+from recipes.common.checkpoints import snapshot as checkpoints
+from recipes.common.checkpoints.snapshot import load_checkpoint
+from recipes.common.command_line.settings import Training
 from recipes.common.recipe import Recipe
-from recipes.common.settings import Training
-from recipes.common.training import Task, run_training
+from recipes.common.training import loop as training
+from recipes.common.training.loop import Task, run_training
+from recipes.common.training.optimizers import build_adamw
 
 FEATURES, CLASSES = 8, 3
 

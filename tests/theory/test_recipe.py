@@ -9,7 +9,7 @@ from rich.console import Console
 
 from keras_h0h1.theory import bounds, problems
 from recipes.theory import schedules
-from recipes.theory.__main__ import EXPERIMENTS, Theory, main, run
+from recipes.theory.recipe import EXPERIMENTS, Theory, main, run
 
 QUICK = ("separation", "bounds", "sharpness", "chains", "powers")
 

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.quality import data
 from benchmarks.quality.workload import SITUATION, Workload
 from benchmarks.quality.workloads import dev_char_gpt as before
-from recipes.common.files import atomic
+from recipes.common.files.writing import atomic
 from recipes.text.tokenizer import cache_folder
 
 RATE = 3e-3

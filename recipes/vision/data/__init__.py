@@ -2,7 +2,7 @@
 
 import importlib
 
-from recipes.common.errors import InputError
+from recipes.common.command_line.errors import InputError
 from recipes.vision.data.images import ImageArray, ImageData, Split
 from recipes.vision.data.search import MissingData
 

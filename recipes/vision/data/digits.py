@@ -5,7 +5,7 @@ import sklearn
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from recipes.common.errors import InputError
+from recipes.common.command_line.errors import InputError
 from recipes.vision.data.images import ImageData, Split, image_data
 
 HELD_OUT = 360  # a fifth

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from recipes.common.errors import InputError
+from recipes.common.command_line.errors import InputError
 from recipes.vision.data.idx import read_idx
 from recipes.vision.data.images import ImageData, Split, check_labels, image_data
 from recipes.vision.data.search import find_file, find_folder, keras_datasets, missing

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.common.errors import InputError
-from recipes.common.reading import open_file
+from recipes.common.command_line.errors import InputError
+from recipes.common.files.reading import open_file
 
 # MNIST and Fashion-MNIST have 70,000 images of 28 x 28. The images are decompressed only after the
 # header has said how many there are.

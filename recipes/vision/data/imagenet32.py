@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from recipes.common.errors import InputError
-from recipes.common.reading import NPY_HEADER, first_line, npy_header, regular_file
+from recipes.common.command_line.errors import InputError
+from recipes.common.files.reading import NPY_HEADER, first_line, npy_header, regular_file
 from recipes.vision.data.images import ImageData, Split, as_array, check_labels, image_data
 from recipes.vision.data.pickles import planes_to_images, read_pickle
 from recipes.vision.data.search import missing

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recipes.common.errors import InputError
+from recipes.common.command_line.errors import InputError
 
 # Enough for the means of any data set to three digits, and read in a second or two.
 STATISTICS_LIMIT = 50_000

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from recipes.common.errors import InputError
-from recipes.common.reading import first_line, read_bytes
+from recipes.common.command_line.errors import InputError
+from recipes.common.files.reading import first_line, read_bytes
 
 # A training batch of ImageNet at 32 x 32 has 128,117 images of 3,072 bytes, CIFAR-100 50,000.
 SIZE_LIMIT = 2**29

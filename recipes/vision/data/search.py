@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from recipes.common.errors import MissingInputError
+from recipes.common.command_line.errors import MissingInputError
 
 
 def keras_datasets() -> Path:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipes.common.errors import InputError
+from recipes.common.command_line.errors import InputError
 from recipes.vision.data import folder, imagenet32, images
 from recipes.vision.data.idx import read_idx
 from recipes.vision.data.pickles import load_pickle, planes_to_images

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from recipes.vision.models import (
+from recipes.vision.model import (
     MODELS,
     ResNet,
     ViT,

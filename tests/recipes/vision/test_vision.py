@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from recipes import compare
-from recipes.common.averages import averaged_weights, innermost
-from recipes.common.checkpoints import load_checkpoint
-from recipes.common.options import build, parse
-from recipes.common.plots import Curves
-from recipes.common.run_folder import RunFolder
-from recipes.common.training import evaluation_batch
-from recipes.vision import models
+from recipes.common.checkpoints.snapshot import load_checkpoint
+from recipes.common.command_line.options import build, parse
+from recipes.common.results.plots import Curves
+from recipes.common.results.run_folder import RunFolder
+from recipes.common.training.averages import averaged_weights, innermost
+from recipes.common.training.loop import evaluation_batch
+from recipes.vision import model as models
 from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.data import load_images
 from recipes.vision.recipe import RECIPE
@@ -165,7 +165,7 @@ def test_the_average_follows_its_formula(tiny, tmp_path):
 # Records the losses of twenty updates from given weights; run on another backend.
 _LOSSES = """
 import sys
-from recipes.vision import models
+from recipes.vision import model as models
 from recipes.vision.recipe import RECIPE
 models.MODELS["resnet8"] = models.ResNet((1, 1), (4, 8))
 models.MODELS["vit-micro"] = models.ViT(1, 8, 2)

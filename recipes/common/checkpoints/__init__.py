@@ -1,0 +1,1 @@
+"""Everything that changes during training, in files with checksums."""

@@ -1,0 +1,23 @@
+"""The errors that a user can mend: wrong options, missing or damaged files, a full disk.
+
+`console.one_line_errors` prints them as one line and ends with status 2. Any other exception is a
+bug of the program and keeps its traceback.
+"""
+
+
+class InputError(ValueError):
+    """What the user gave, an option, a file or a folder, cannot be used.
+
+    The message says what is wrong, what is expected, and ends in `Received: ...`.
+    """
+
+
+class MissingInputError(InputError, FileNotFoundError):
+    """A file or folder that the user named does not exist."""
+
+
+def printable(message: str) -> str:
+    """The message on one line: line breaks and other control characters are escaped."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message
+    )

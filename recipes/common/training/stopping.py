@@ -1,0 +1,113 @@
+"""Why a run stops before its end: a signal, a divergence, a disk that is full."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from recipes.common.checkpoints.writer import CheckpointWriter
+from recipes.common.distribution.distribute import current
+from recipes.common.training.signals import StopSignals
+
+# How long a signal may wait for the end of an update. SLURM and Kubernetes kill after 30 seconds by
+# default, of which the checkpoint needs some.
+PATIENCE = 10.0
+
+
+class Guard(keras.callbacks.Callback):
+    """Ends `fit` after an update, and `evaluate` after a batch, when there is reason to.
+
+    The reasons: a signal; a loss that is not finite; a checkpoint that could not be written,
+    which raises. A signal ends `fit` within an update too, after the next micro-batch, where the
+    rest of the update would take longer than `PATIENCE` seconds. A part of an update cannot be
+    saved: its micro-batches are lost, and so are the updates since the last checkpoint.
+
+    Args:
+        network: The model. Callbacks have it as `self.model` as well, but on JAX that brings the
+            whole state to the host.
+        accumulate: Micro-batches in an update.
+        stop: The signals.
+        writer: The checkpoints.
+        durations: Seconds that each update so far took, a list that grows.
+
+    Attributes:
+        problem: What has diverged, in words, or `None`.
+        within: Whether `fit` was left within an update.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        accumulate: int,
+        stop: StopSignals,
+        writer: CheckpointWriter,
+        durations: Sequence[float] = (),
+    ):
+        super().__init__()
+        self.network = network
+        self.accumulate = accumulate
+        self.stop = stop
+        self.writer = writer
+        self.durations = durations
+        self.problem: str | None = None
+        self.within = False
+        # Several hosts take part in every update, and agree on stopping between stretches only.
+        self.alone = current().hosts == 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        done = (batch + 1) % self.accumulate
+        if done:
+            if self.stop.received and self.alone and self._far(1.0 - done / self.accumulate):
+                self.within = self.network.stop_training = True
+            return
+        self.writer.check()
+        # The optimizer passes over a loss that is not finite; Keras' own mean shows it.
+        if not math.isfinite(logs["loss"]):
+            self.problem = "the loss is not finite"
+        if self.problem or (self.stop.received and self.alone):
+            self.network.stop_training = True
+
+    def _far(self, share: float) -> bool:
+        """Whether this share of an update takes long, or there is no update yet to lose."""
+        if not self.durations:
+            return True
+        return share * statistics.median(self.durations[-20:]) > PATIENCE
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self.stop.received and self.alone:
+            self.network.stop_evaluating = True
+
+
+def non_finite_weight(model: keras.Model) -> str | None:
+    """The path of the first weight with NaN or infinity in it; looked for on the device."""
+    for variable in model.weights:
+        if keras.backend.is_float_dtype(variable.dtype) and not bool(
+            ops.all(ops.isfinite(variable))
+        ):
+            return variable.path
+    return None
+
+
+def lost_message(step: int, saved: int | None) -> str:
+    """What a run loses that is left within update `step + 1`; the last checkpoint is `saved`."""
+    if saved is None:
+        return "There is no checkpoint yet, so that the run begins anew"
+    if step == saved:
+        return "Lost is the part of the update that was made"
+    updates = f"update {step}" if step == saved + 1 else f"updates {saved + 1} to {step}"
+    return f"Lost are {updates} and the part of the next one, since the last checkpoint"
+
+
+def divergence_message(problem: str, step: int, schedule: str, writer: CheckpointWriter) -> str:
+    """What happened when, what is left, and what to try."""
+    if writer.last is None:
+        left = "There is no checkpoint from before"
+    else:
+        left = f"The last good checkpoint is {writer.folder.path_of(writer.last)}"
+    knob = {"h0h1": ", a lower --C", "linear": ", a longer --warmup"}.get(schedule, "")
+    return (
+        f"Diverged after {step} updates: {problem}. {left}. "
+        f"Try a lower --peak-lr{knob}, or --clip 1 if clipping is off."
+    )

@@ -1,0 +1,207 @@
+"""What models of the papers' sizes need: options, and a model that is compiled as they say."""
+
+import dataclasses
+from typing import Literal
+
+import keras
+from rich.console import Console
+
+from recipes.common.command_line.errors import InputError
+from recipes.common.command_line.options import option
+from recipes.common.training.attention import flash_available, switch_off_where_wrong
+from recipes.common.training.optimizers import build_adamw, jit_compile
+from recipes.gpt.cost import HARDWARE
+from recipes.gpt.losses import BlockedTraining, MeanOfLosses
+from recipes.gpt.model import SIZES, build_language_model
+
+# A habitual share of the peak for dense Transformers of this size on one device.
+UTILISATION = 0.4
+
+
+@dataclasses.dataclass
+class Scale:
+    """Scale: memory, speed and what a run will cost."""
+
+    loss_block: int | None = option(
+        None,
+        "tokens whose logits are held at a time; they are made again in the backward pass, which"
+        " saves most of the memory of a large vocabulary. 0: all at once [default: demo 0, else"
+        " 2048]",
+        low=0,
+        high=2**30,
+    )
+    remat: Literal["none", "blocks"] = option(
+        "none",
+        "blocks: forget what is inside the Transformer blocks and compute it again in the backward"
+        " pass; for about a third more work, memory for one block instead of all",
+    )
+    attention: Literal["auto", "flash", "plain"] = option(
+        "auto",
+        "auto: flash attention where Keras finds it (GPU and TPU, on JAX and PyTorch); flash: an"
+        " error where it is not; plain: never",
+    )
+    dry_run: bool = option(
+        False,
+        "build and compile, train nothing, read no data; print parameters, FLOPs, memory and how"
+        " long the run would take",
+    )
+    hardware: Literal[tuple(HARDWARE)] | None = option(
+        None, "dry run: the accelerator to reckon with [default: each that is known]"
+    )
+    utilisation: float | None = option(
+        None,
+        f"dry run: share of the accelerator's peak, an assumption [default: {UTILISATION}]",
+        above=0,
+        high=1,
+    )
+    price: float | None = option(
+        None,
+        "dry run: of an hour of one --hardware, in any currency [default: hours only]",
+        low=0,
+        high=1e12,
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.price is not None and self.hardware is None:
+            raise InputError(f"A price is that of one --hardware. Received: price={self.price}")
+        for name in ("hardware", "utilisation", "price"):
+            if getattr(self, name) is not None and not self.dry_run:
+                raise InputError(
+                    f"`{name}` is of --dry-run. Received: {name}={getattr(self, name)}"
+                )
+        if self.remat == "blocks" and self.dropout:
+            # The blocks would draw their dropout inside the recomputation, where Keras cannot
+            # keep the state of its generators.
+            raise InputError(
+                "Rematerialised blocks cannot have dropout. "
+                f"Received: remat=blocks, dropout={self.dropout}"
+            )
+
+
+def head_dim(size: str) -> int:
+    """Dimensions of one attention head of a model size."""
+    return SIZES[size].width // SIZES[size].heads
+
+
+def choose_attention(
+    choice: str, arch: str, length: int = 64, head_dim: int = 64, jit: bool = True
+) -> None:
+    """Asks Keras for the attention that `--attention` names; before a model is built or loaded.
+
+    Args:
+        choice: `"auto"`, `"flash"` or `"plain"`.
+        arch: `"gpt2"` or `"llama"`.
+        length: Tokens of an example.
+        head_dim: Dimensions of one head.
+        jit: Whether the step is compiled.
+
+    Raises:
+        ValueError: If it is not to be had.
+    """
+    keras.config.enable_flash_attention()
+    said = switch_off_where_wrong(length, head_dim, causal=True)
+    if said and arch == "llama" and not jit:
+        # KerasHub's Llama does not ask Keras' switch. In a compiled step its mask is a traced
+        # value, with which Keras does not take the kernel; outside one it would.
+        raise ValueError(f"{said} Llama needs the compiled step for that. Received: jit=off")
+    if said and choice == "auto":
+        Console().print(said, highlight=False, soft_wrap=True)
+    if choice == "auto":
+        return
+    missing = flash_available(keras.config.dtype_policy().compute_dtype, length, head_dim, True)
+    if choice == "flash" and missing:
+        raise ValueError(
+            f"There is no flash attention here ({missing}); it needs a GPU or TPU, JAX or PyTorch,"
+            " and --precision mixed_bfloat16 or mixed_float16. Received: attention=flash"
+        )
+    if choice == "plain":
+        keras.config.disable_flash_attention()
+        if arch == "llama" and not missing:
+            raise ValueError(
+                "KerasHub's Llama takes flash attention wherever there is one, whatever Keras is "
+                "told; use `auto`, or --arch gpt2. Received: attention=plain, arch=llama"
+            )
+
+
+def rematerialise(language_model: keras.Model) -> None:
+    """Makes each Transformer block compute its inside again in the backward pass.
+
+    `keras.RematScope` would do, but on JAX it makes a traced value of the flag `training`, at which
+    the blocks' dropout layers stop. Here only the hidden states are an argument.
+
+    Args:
+        language_model: As built or as loaded; nothing of this is saved with it.
+    """
+    for block in language_model.get_layer("next_token").backbone.transformer_layers:
+        block.call = _Rematerialised(block.call)
+
+
+class _Rematerialised:
+    def __init__(self, call):
+        self.call = call
+
+    def __call__(self, decoder_sequence, **kwargs):
+        return keras.remat(lambda x: self.call(x, **kwargs))(decoder_sequence)
+
+
+def choose_configured_attention(config) -> None:
+    """`choose_attention` for a resolved configuration; before its model is made or loaded."""
+    choose_attention(
+        config.attention,
+        config.arch,
+        config.context,
+        head_dim(config.size),
+        jit_compile(config.jit),
+    )
+
+
+def build_model(config) -> keras.Model:
+    """The model that `--loss-block`, `--attention` and `--remat` ask for, not yet compiled."""
+    choose_configured_attention(config)
+    model = build_language_model(
+        config.arch, SIZES[config.size], config.vocabulary, config.context, config.dropout
+    )
+    if config.loss_block:
+        # At least one position of each row of the batch.
+        positions = max(1, config.loss_block // config.batch_size)
+        model = BlockedTraining(model, positions, name=model.name)
+    return prepare(model, config)
+
+
+def build_training_model(config) -> keras.Model:
+    """The language model of a resolved configuration, compiled for training."""
+    model = build_model(config)
+    compile_for_training(model, build_adamw(config), jit_compile(config.jit))
+    return model
+
+
+def compile_for_training(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, jit: bool
+) -> None:
+    """Compiles a language model, or the model that trains one, with its cross-entropy."""
+    blocked = isinstance(model, BlockedTraining)
+    loss = (
+        MeanOfLosses() if blocked else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    model.compile(optimizer, loss, jit_compile=jit)
+
+
+def prepare(model: keras.Model, config) -> keras.Model:
+    """What is not saved with a model: to be done after it was built and after it was loaded."""
+    if config.remat == "blocks":
+        rematerialise(language_model_of(model))
+    return model
+
+
+def language_model_of(model: keras.Model) -> keras.Model:
+    """The model from tokens to logits, of a model that trains it."""
+    return model.language_model if isinstance(model, BlockedTraining) else model
+
+
+def exported(model: keras.Model) -> keras.Model:
+    """What is saved at the end: from tokens to logits, with the optimizer as it is."""
+    if not isinstance(model, BlockedTraining):
+        return model
+    compile_for_training(model.language_model, model.optimizer, model.jit_compile)
+    return model.language_model
