@@ -10,7 +10,6 @@ a folder with a run folder for each, `comparison.png`, `comparison.md` and `.csv
 """
 
 import dataclasses
-import importlib
 import math
 import os
 import sys
@@ -24,7 +23,6 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from keras_h0h1._validation import check_choice
 from recipes.common.command_line.console import make_console, one_line_errors
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import build, check_options, option, parse
@@ -41,16 +39,7 @@ from recipes.common.recipe import Recipe
 from recipes.common.results.environment import describe_environment
 from recipes.common.results.plots import Curves, plot_groups
 from recipes.common.results.tables import print_table, write_table
-
-RECIPES = {
-    "gpt": "recipes.gpt.recipe",
-    "vision": "recipes.vision.recipe",
-}  # modules with a `RECIPE`
-# What belongs to a single run.
-_EXCLUDED = (
-    "schedule", "seed", "resume", "stop_after", "suggest", "name",
-    "dry_run", "hardware", "utilisation", "price",
-)  # fmt: skip
+from recipes.registry import load_recipe
 
 
 @dataclasses.dataclass
@@ -60,8 +49,8 @@ class Comparison:
     schedules: tuple[Literal[ALL_SCHEDULES], ...] = option(SCHEDULES, "the schedules to compare")
     seeds: tuple[int, ...] | None = option(
         None,
-        "one run for each; 0 alone is a demonstration, a claim needs three or more [default: gpt 0,"
-        " vision 0,1,2]",
+        "one run for each; 0 alone is a demonstration, a claim needs three or more [default: the"
+        " recipe's own]",
         low=0,
         high=LARGEST_SEED,
     )
@@ -96,12 +85,6 @@ class Run:
     summary: dict
     curves: Curves
     case: str = ""
-
-
-def load_recipe(name: str) -> Recipe:
-    """The recipe of that name."""
-    check_choice("recipe", name, tuple(RECIPES))
-    return importlib.import_module(RECIPES[name]).RECIPE
 
 
 def steps_to(curves: Curves, target: float) -> float:
@@ -316,7 +299,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
             argv,
             program=f"{program} {name}",
             description=__doc__,
-            exclude=_EXCLUDED,
+            exclude=recipe.single_run_options,
         )
         check_given(given, comparison=True)
         return compare(recipe, build(Comparison, given), given, make_console())

@@ -15,6 +15,8 @@ ALL_SCHEDULES = (*SCHEDULES, "auto")
 # diverge; losses as far from 0 as float32 can divide by C.
 LARGEST_RATE, LARGEST_LOSS, MOST_STEPS = 1e18, 1e12, 10**9
 LARGEST_SEED = 2**32 - 1  # NumPy's
+SINGLE_RUN_OPTIONS = ("schedule", "seed", "resume", "stop_after", "suggest", "name")
+"""Options of `Training` that `recipes.compare` sets itself, or that have no meaning for it."""
 
 
 @dataclasses.dataclass
