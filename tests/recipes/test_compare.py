@@ -7,8 +7,11 @@ import pytest
 from rich.console import Console
 
 from recipes import compare
-from recipes.common.results.plots import Curves, plot_runs, smooth
-from recipes.common.results.tables import markdown, print_table, text
+from recipes.common.results.formatting import text
+from recipes.common.results.plots import plot_runs
+from recipes.common.results.runs import Curves
+from recipes.common.results.smoothing import running_mean
+from recipes.common.results.tables import markdown, print_table
 
 
 def curves(*losses):
@@ -72,8 +75,8 @@ def test_cells():
 
 def test_smoothing_is_a_running_mean():
     values = np.array([4.0, 2.0, 6.0, 0.0])
-    np.testing.assert_allclose(smooth(values, 2), [4, 3, 4, 3])
-    np.testing.assert_allclose(smooth(values, 1), values)
+    np.testing.assert_allclose(running_mean(values, 2), [4, 3, 4, 3])
+    np.testing.assert_allclose(running_mean(values, 1), values)
 
 
 def test_averages_end_with_the_shortest_run():
