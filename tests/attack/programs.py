@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import overhead, paper_sizes, probe_overhead, tokenizing
-from recipes import compare
 from recipes.gpt import recipe as gpt
 from recipes.gpt.model import Size
 from recipes.tokenize import recipe as tokenize
@@ -18,6 +17,7 @@ from recipes.vision.config import VisionConfig
 from recipes.vision.model import ResNet, ViT
 
 # Modules whose name is that of a function or of the program too.
+compare = importlib.import_module("recipes.compare.__main__")
 report = importlib.import_module("recipes.report.__main__")
 smoothness = importlib.import_module("recipes.smoothness.recipe")
 theory = importlib.import_module("recipes.theory.recipe")
@@ -119,11 +119,11 @@ def programs(inputs: Path) -> list[Program]:
         ),
         Program(
             "compare", compare, (compare.Comparison, gpt.GPTConfig), compare.main, language,
-            {**several, **large}, ("gpt",), compare._EXCLUDED,
+            {**several, **large}, ("gpt",), compare.EXCLUDED,
         ),
         Program(
             "compare vision", compare, (compare.Comparison, VisionConfig), compare.main, images,
-            {**several, **adamw, **vit}, ("vision",), compare._EXCLUDED,
+            {**several, **adamw, **vit}, ("vision",), compare.EXCLUDED,
         ),
         Program(
             "tokenize", tokenize, (tokenize.Tokenize,), tokenize.main,

@@ -12,6 +12,7 @@ from recipes.common.results.plots import plot_runs
 from recipes.common.results.runs import Curves
 from recipes.common.results.smoothing import running_mean
 from recipes.common.results.tables import markdown, print_table
+from recipes.compare.__main__ import main
 
 
 def curves(*losses):
@@ -90,7 +91,7 @@ def test_plot_of_nothing_yet(tmp_path):
 
 
 def test_compares_with_the_same_batches_and_weights(tiny_options, tmp_path, capsys):
-    rows = compare.main(["gpt", *tiny_options, "--schedules=none,h0h1", "--sample-tokens=0"])
+    rows = main(["gpt", *tiny_options, "--schedules=none,h0h1", "--sample-tokens=0"])
     assert [row["schedule"] for row in rows] == ["none", "h0h1"]
     (folder,) = (tmp_path / "runs").iterdir()
     assert {p.name for p in folder.iterdir() if p.is_file()} == {
@@ -128,6 +129,6 @@ def test_compares_with_the_same_batches_and_weights(tiny_options, tmp_path, caps
 )
 def test_mistakes(argv, words, capsys):
     with pytest.raises(SystemExit) as stopped:
-        compare.main(argv)
+        main(argv)
     assert stopped.value.code == 2
     assert words in capsys.readouterr().err
