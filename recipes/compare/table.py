@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,7 @@ def _mean(values: Iterable[float | None]) -> float:
 
 def _spread(values: Sequence[float]) -> float:
     """The sample's standard deviation; NaN of fewer than two values."""
-    return stdev(values) if len(values) > 1 else _NAN
+    return float(np.std(values, ddof=1)) if len(values) > 1 else _NAN
 
 
 def tabulate_cases(
