@@ -1,13 +1,15 @@
 """Runs and reports the studies of quality: `python -m benchmarks.quality run STUDY`.
 
 `run` works through the study's trials, one result file each under `benchmarks/quality/results/`;
-it may be killed at any moment and goes on where it was. `report` makes the tables and figures
-from the files alone. JAX only; one process uses one core: start a second one with `--backwards`.
+it may be killed at any moment and goes on where it was. `pack` folds these files into one, at any
+time. `report` makes the tables and figures from the files alone. JAX only; one process uses one
+core: start a second one with `--backwards`.
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -17,23 +19,26 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 ).strip()
 
+COMMANDS = {
+    "run": "run the trials that have no result yet",
+    "pack": "fold the result files of single trials into one file",
+    "report": "tables and figures from the results",
+    "choose": "the protocol's rule of choice, from the results",
+    "list": "what there is to run, and what is done",
+}
 
-def main(argv: list[str] | None = None) -> int:
-    """The command line; 0, or 3 where trials are left."""
-    from recipes.common.command_line.errors import InputError
 
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.quality",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, explanation in (
-        ("run", "run the trials that have no result yet"),
-        ("report", "tables and figures from the results"),
-        ("choose", "the protocol's rule of choice, from the results"),
-        ("list", "what there is to run, and what is done"),
-    ):
-        command = commands.add_parser(name, help=explanation)
-        command.add_argument("study", help="scan, develop or test")
+    for name, explanation in COMMANDS.items():
+        command = commands.add_parser(name, help=explanation, description=explanation)
+        command.add_argument("study", help="scan, develop, choose, spikes or test")
         command.add_argument("--results", type=Path, help="folder instead of the study's own")
         if name in ("run", "list"):
             command.add_argument("--workloads", help="names, with commas; default: the study's")
@@ -42,36 +47,54 @@ def main(argv: list[str] | None = None) -> int:
         if name == "run":
             command.add_argument("--limit-minutes", type=float, help="stop after so long")
             command.add_argument("--backwards", action="store_true", help="from the queue's end")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 3 where trials are left."""
+    parser = make_parser()
     options = parser.parse_args(argv)
 
     import keras
 
     from benchmarks.quality import choice, records, report, studies
+    from recipes.common.command_line.errors import InputError
 
     if options.study not in studies.STUDIES:
         parser.error(f"the studies are {', '.join(studies.STUDIES)}. Received: {options.study}")
     if keras.backend.backend() != "jax":
         parser.error(f"the trials run on JAX alone. Received: {keras.backend.backend()}")
     folder = options.results or records.RESULTS / options.study
-    if options.command == "report":
-        print(report.write_report(options.study, folder))
-        return 0
-    if options.command == "choose":
-        print(choice.ranking(folder))
-        return 0
+    try:
+        if options.command == "pack":
+            print(f"{records.pack(folder)} files are now lines of {folder / records.PACKED}")
+        elif options.command == "report":
+            print(report.write_report(options.study, folder))
+        elif options.command == "choose":
+            print(choice.ranking(folder))
+        else:
+            return _work(options, studies.STUDIES[options.study], folder)
+    except InputError as error:
+        parser.error(str(error))
+    return 0
+
+
+def _work(options: argparse.Namespace, study, folder: Path) -> int:
+    """`run` and `list`."""
+    from benchmarks.quality import records, studies
+    from recipes.common.command_line.errors import InputError
+
     names, methods = (
         [part for part in text.split(",") if part] if text else None
         for text in (options.workloads, options.methods)
     )
     try:
-        study = studies.STUDIES[options.study]
         queue = list(studies.trials(study, names, methods, options.updates))
-    except (InputError, ValueError) as error:
-        parser.error(str(error))
+    except ValueError as error:
+        raise InputError(str(error)) from error
     if options.command == "list":
         for trial in queue:
-            done = records.path_of(trial, folder).exists()
-            print("done" if done else "to do", studies.describe(trial))
+            print("done" if records.exists(trial, folder) else "to do", studies.describe(trial))
         return 0
     left = studies.run(queue[::-1] if options.backwards else queue, folder, options.limit_minutes)
     print(f"{len(queue) - left} of {len(queue)} trials are in {folder}")

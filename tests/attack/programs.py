@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import overhead, paper_sizes, probe_overhead, tokenizing
-from recipes import compare
 from recipes.gpt import recipe as gpt
 from recipes.gpt.config import GPTConfig
 from recipes.gpt.model import Size
@@ -19,6 +18,7 @@ from recipes.vision.config import VisionConfig
 from recipes.vision.model import ResNet, ViT
 
 # Modules whose name is that of a function or of the program too.
+compare = importlib.import_module("recipes.compare.__main__")
 report = importlib.import_module("recipes.report.__main__")
 smoothness = importlib.import_module("recipes.smoothness.recipe")
 theory = importlib.import_module("recipes.theory.recipe")
