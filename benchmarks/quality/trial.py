@@ -126,7 +126,10 @@ class Program:
         if seed not in self.before:
             start = weights, others, self.metrics_values
             self.before[seed] = self._evaluate(start, self.held_out)
-        (weights, others, _), (losses, rates) = self._train((weights, others, values), batches)
+        state, (losses, rates) = self._train((weights, others, values), batches)
+        weights, others, optimizer_values = state
+        if hasattr(self.optimizer, "averages"):
+            weights = self.optimizer.averages(weights, optimizer_values)
         logs = self._evaluate((weights, others, self.metrics_values), self.held_out)
         losses, rates = np.asarray(losses, np.float64), np.asarray(rates, np.float64)
         course = rate * np.asarray(decay(np.arange(updates, dtype=np.float32), float(updates)))
@@ -134,6 +137,7 @@ class Program:
             # No rule: the course with its warm-up, which the optimizer itself can tell.
             warmup = dict(zip(self.names, values, strict=True)).get("warmup_updates", 0.0)
             rates = course * np.minimum(np.arange(1, updates + 1) / max(float(warmup), 1.0), 1.0)
+            rates = rates * method.factor(self.optimizer, updates)
         return {
             "losses": losses,
             # A peak rate of 0 has no factor.

@@ -11,6 +11,7 @@ import numpy as np
 Arrays = tuple[np.ndarray, ...]
 
 DEVELOPMENT, TEST, SITUATION, CORRUPTED = "development", "test", "situation", "corrupted"
+EVIDENCE = "evidence"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Workload:
         name: The name of its file.
         kind: `"development"`: a rule may be chosen on it; `"test"`: it is run once, with the rule
             as it is; `"situation"`: the same, for a change that a step count cannot see;
-            `"corrupted"`: for the study of the spike guard.
+            `"corrupted"`: for the study of the spike guard; `"evidence"`: for the study of that
+            name alone, which the test workloads take part in as well.
         description: One sentence for the report.
         version: Goes up whenever a change alters the results: old ones are then not taken for new.
         updates: Number of updates.
@@ -63,14 +65,20 @@ def workload_names() -> list[str]:
 
 
 def load_workload(name: str) -> Workload:
-    """The workload of that name.
+    """The workload of that name; `NAME@CHANGE` is one of `variants`.
 
     Raises:
         ValueError: If there is none.
     """
+    name, _, change = name.partition("@")
     if name not in workload_names():
         raise ValueError(
             f"There is no such workload; there are {', '.join(workload_names())}. "
             f"Received: workload={name}"
         )
-    return importlib.import_module(f"benchmarks.quality.workloads.{name}").WORKLOAD
+    found = importlib.import_module(f"benchmarks.quality.workloads.{name}").WORKLOAD
+    if not change:
+        return found
+    from benchmarks.quality.variants import varied
+
+    return varied(found, change)
