@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         ("list", "what there is to run, and what is done"),
     ):
         command = commands.add_parser(name, help=explanation)
-        command.add_argument("study", help="scan, develop, choose, test, spikes or evidence")
+        command.add_argument("study", help="such as scan, test, evidence")
         command.add_argument("--results", type=Path, help="folder instead of the study's own")
         if name in ("run", "list"):
             command.add_argument("--workloads", help="names, with commas; default: the study's")

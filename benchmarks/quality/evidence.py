@@ -5,6 +5,7 @@ import dataclasses
 from benchmarks.quality.methods import (
     ADAPTIVE_GD,
     LINEAR,
+    LINEAR_AGAIN,
     MOMO_ADAM,
     NGN_MD,
     NONE,
@@ -16,6 +17,7 @@ from benchmarks.quality.methods import (
     Method,
 )
 from benchmarks.quality.rounds import RoundStudy
+from benchmarks.quality.transfer import TransferStudy
 from benchmarks.quality.variants import GPU
 
 SELF_TUNED = Method("self-tuned")
@@ -46,5 +48,30 @@ EVIDENCE = RoundStudy(WORKLOADS, CORE, OTHERS, HEADLINE)
 EVIDENCE_GPU = dataclasses.replace(EVIDENCE, workloads=tuple(f"{name}@{GPU}" for name in WORKLOADS))
 """The same with larger batches and more updates. The grids are those of the small scan."""
 
-STUDIES = {"evidence": EVIDENCE, "evidence-gpu": EVIDENCE_GPU}
+GUARDED = Method("self-tuned", {"spike_threshold": 3.0})
+
+CORRUPTED = ("corrupted_batches", "corrupted_labels")
+
+SITUATIONS = RoundStudy(
+    ("new_data", *CORRUPTED, "lost_state", "fine_tuning"),
+    CORE,
+    (),
+    (*HEADLINE, (LINEAR_AGAIN,), (GUARDED,)),
+    extra={"new_data": (LINEAR_AGAIN,), **dict.fromkeys(CORRUPTED, (GUARDED,))},
+    scanned_as={
+        "new_data": "dev_char_gpt",
+        "corrupted_batches": "dev_char_gpt",
+        "corrupted_labels": "vit",
+        "lost_state": "fine_tuning",
+    },
+)
+
+TRANSFER = TransferStudy("gpt_code", EVIDENCE)
+
+STUDIES = {
+    "evidence": EVIDENCE,
+    "evidence-gpu": EVIDENCE_GPU,
+    "situations": SITUATIONS,
+    "transfer": TRANSFER,
+}
 """By the name of the folder of results."""

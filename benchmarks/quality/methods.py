@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.quality.rates import (
     ConstantCourse,
+    RepeatedWarmup,
     SharedCourse,
     TunableNormConstrained,
     TunableRule,
@@ -38,8 +39,8 @@ class Family:
         optimizers: `ANY`, `ADAM` (workloads whose optimizer has a `beta_2`) or `SGD`.
         rateless: Whether the peak rate has no effect: one rate is tried then.
         named: Whether the method's name states its constants with their names.
-        factor: From a built optimizer and the numbers 1, 2, ... of the updates, the factor on the
-            course that the loss has no part in, for the record alone.
+        factor: From a built optimizer, the numbers 1, 2, ... of the updates and the constants, the
+            factor on the warmed-up course that the loss has no part in, for the record alone.
     """
 
     build: Callable[[Workload, SharedCourse, dict], keras.optimizers.Optimizer]
@@ -50,7 +51,7 @@ class Family:
     optimizers: str = ANY
     rateless: bool = False
     named: bool = False
-    factor: Callable[[Any, np.ndarray], np.ndarray | float] = lambda optimizer, t: 1.0
+    factor: Callable[[Any, np.ndarray, dict], np.ndarray | float] = lambda optimizer, t, c: 1.0
 
 
 def _plain(workload, course, constants):
@@ -64,6 +65,10 @@ def _tunable(workload, course, constants):
 def _library(workload, course, constants):
     rule = LossAdaptiveLearningRate(course, **constants)
     return LossAware(course.attach(workload.optimizer(rule)))
+
+
+def _paper(workload, course, constants):
+    return _library(workload, course, {**constants, "rho": 1.0})
 
 
 def _norm_constrained(workload, course, constants):
@@ -102,6 +107,17 @@ def _adaptive_gd(workload, course, constants):
     return optimizer
 
 
+def _percent(optimizer, updates, constants):
+    return {"warmup_updates": constants["percent"] / 100 * updates}
+
+
+def _again(optimizer, updates, constants):
+    # The second warm-up alone: the record has the first one already.
+    count = len(updates)
+    length = max(constants["percent"] / 100 * count, 1.0)
+    return np.where(updates > count // 2, np.minimum((updates - count // 2) / length, 1.0), 1.0)
+
+
 def _untuned(optimizer, updates, constants):
     # J. Ma and D. Yarats, "On the adequacy of untuned warmup for adaptive optimization",
     # arXiv 1910.04209: a linear warm-up over 2 / (1 - beta_2) updates.
@@ -111,24 +127,30 @@ def _untuned(optimizer, updates, constants):
 FAMILIES: dict[str, Family] = {
     "none": Family(_plain),
     # percent: of the updates.
-    "linear": Family(
-        _plain, lambda optimizer, updates, c: {"warmup_updates": c["percent"] / 100 * updates}
+    "linear": Family(_plain, _percent),
+    # steps: in updates, whatever the length of the run.
+    "linear-steps": Family(_plain, lambda optimizer, updates, c: {"warmup_updates": c["steps"]}),
+    # percent: of the updates, at the start and again in the middle of the run.
+    "linear-again": Family(
+        _plain, _percent, form="linear-again", course=RepeatedWarmup, factor=_again
     ),
     "untuned-linear": Family(_plain, _untuned, optimizers=ADAM),
     # Those of TunableRule.INPUTS: C is `fraction` times the first loss.
     "auto": Family(_tunable, lambda optimizer, updates, c: c, form="tunable", named=True),
     # Whatever LossAdaptiveLearningRate takes.
     "self-tuned": Family(_library, traced=lambda constants: constants, form="library", named=True),
+    # C: in units of the loss.
+    "paper": Family(_paper, traced=lambda constants: constants, form="paper", named=True),
     "radam": Family(
         _rectified,
         form="radam",
         optimizers=ADAM,
-        factor=lambda optimizer, t: warmup_factors.rectification(t, optimizer.beta_2),
+        factor=lambda optimizer, t, c: warmup_factors.rectification(t, optimizer.beta_2),
     ),
     # percent: of the updates, the length of its own warm-up.
     "schedule-free": Family(
         _schedule_free,
-        lambda optimizer, updates, c: {"warmup_updates": c["percent"] / 100 * updates},
+        _percent,
         form="schedule-free",
         course=ConstantCourse,
         optimizers=ADAM,
@@ -187,7 +209,7 @@ class Method:
 
     def factor(self, optimizer, updates: int) -> np.ndarray | float:
         """The factor of each update that the loss has no part in, for the record alone."""
-        return FAMILIES[self.family].factor(optimizer, np.arange(1, updates + 1))
+        return FAMILIES[self.family].factor(optimizer, np.arange(1, updates + 1), self.constants)
 
     def suits(self, workload: Workload) -> bool:
         """Whether the method can be used there, by the workload's optimizer."""
@@ -209,4 +231,5 @@ FRACTIONS = (0.1, 0.2, 0.4, 0.8)
 """Shares of the first loss, a factor of 2 apart as the lengths of `LINEAR` are."""
 PAPER = tuple(Method("auto", {"fraction": fraction, "rho": 1.0}) for fraction in FRACTIONS)
 NORM_CONSTRAINED = tuple(Method("norm-constrained", {"fraction": f}) for f in FRACTIONS)
+LINEAR_AGAIN = Method("linear-again", {"percent": 20})
 ADAPTIVE_GD = Method("adaptive-gd")

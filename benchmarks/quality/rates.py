@@ -59,6 +59,18 @@ class ConstantCourse(SharedCourse):
         return value["peak_rate"] * warmup
 
 
+class RepeatedWarmup(SharedCourse):
+    """The course with a second warm-up, as long as the first, from the middle of the run on."""
+
+    def __call__(self, step):
+        value = {k: ops.convert_to_tensor(v) for k, v in self._variables.items()}
+        updates = ops.cast(step, "float32") + 1.0
+        middle = ops.floor(value["updates"] / 2.0)
+        updates = ops.where(updates > middle, updates - middle, updates)
+        warmup = ops.minimum(updates / ops.maximum(value["warmup_updates"], 1.0), 1.0)
+        return value["peak_rate"] * warmup * decay(ops.cast(step, "float32"), value["updates"])
+
+
 class TunableRule(LossAdaptiveLearningRate):
     """`LossAdaptiveLearningRate(base, C=AutoC(...))` whose constants are inputs.
 

@@ -87,8 +87,34 @@ Cell = tuple[str, Method, float, int]
 """Workload, method, peak rate and seed."""
 
 
+class QueueStudy:
+    """Trials in queues: a subclass has `queues`, of which each is made when the last is done."""
+
+    def run(
+        self,
+        folder: Path,
+        names: Sequence[str] | None = None,
+        methods: Sequence[str] | None = None,
+        updates: int | None = None,
+        minutes: float | None = None,
+        backwards: bool = False,
+        console: Console | None = None,
+    ) -> int:
+        """Runs the rounds in turn; the number of trials that are left of the one it stopped in."""
+        console = console or Console()
+        start = time.monotonic()
+        for letter, queue in self.queues(folder, names, methods, updates):
+            console.print(f"Round {letter}: {len(queue)} trials")
+            rest = None if minutes is None else minutes - (time.monotonic() - start) / 60
+            queue = queue[::-1] if backwards else queue
+            left = studies.run(queue, folder, rest, console)
+            if left:
+                return left
+        return 0
+
+
 @dataclasses.dataclass(frozen=True)
-class RoundStudy:
+class RoundStudy(QueueStudy):
     """Trials in rounds.
 
     Args:
@@ -187,28 +213,6 @@ class RoundStudy:
         there = self.methods_of(name)
         forms = list(dict.fromkeys(method.form for method in there))
         return sorted(there, key=lambda method: forms.index(method.form))
-
-    def run(
-        self,
-        folder: Path,
-        names: Sequence[str] | None = None,
-        methods: Sequence[str] | None = None,
-        updates: int | None = None,
-        minutes: float | None = None,
-        backwards: bool = False,
-        console: Console | None = None,
-    ) -> int:
-        """Runs the rounds in turn; the number of trials that are left of the one it stopped in."""
-        console = console or Console()
-        start = time.monotonic()
-        for letter, queue in self.queues(folder, names, methods, updates):
-            console.print(f"Round {letter}: {len(queue)} trials")
-            rest = None if minutes is None else minutes - (time.monotonic() - start) / 60
-            queue = queue[::-1] if backwards else queue
-            left = studies.run(queue, folder, rest, console)
-            if left:
-                return left
-        return 0
 
     def queues(
         self,

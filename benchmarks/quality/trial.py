@@ -76,6 +76,9 @@ class Program:
         self.optimizer_values = [keras.ops.convert_to_numpy(v) for v in self.optimizer.variables]
         self.metrics_values = [np.zeros(v.shape, v.dtype) for v in self.model.metrics_variables]
         self.held_out = tuple(jax.numpy.asarray(array) for array in workload.held_out())
+        self.other = None
+        if workload.other_held_out is not None:
+            self.other = tuple(map(jax.numpy.asarray, workload.other_held_out()))
         self.before: dict[int, dict] = {}  # By seed, the evaluation before training.
         self._train = jax.jit(self._train_all)
         self._evaluate = jax.jit(self._evaluate_all)
@@ -131,6 +134,11 @@ class Program:
         if hasattr(self.optimizer, "averages"):
             weights = self.optimizer.averages(weights, optimizer_values)
         logs = self._evaluate((weights, others, self.metrics_values), self.held_out)
+        other = None
+        if self.other is not None:
+            other = float(
+                self._evaluate((weights, others, self.metrics_values), self.other)["loss"]
+            )
         losses, rates = np.asarray(losses, np.float64), np.asarray(rates, np.float64)
         course = rate * np.asarray(decay(np.arange(updates, dtype=np.float32), float(updates)))
         if np.isnan(rates).all():
@@ -143,6 +151,7 @@ class Program:
             # A peak rate of 0 has no factor.
             "factors": rates / np.where(course > 0.0, course, np.nan),
             "initial": {name: float(value) for name, value in self.before[seed].items()},
+            "other": other,
             "final": {name: float(value) for name, value in logs.items()},
             "weights": [np.asarray(value) for value in weights],
         }
@@ -182,6 +191,7 @@ def record(trial: Trial, program: Program) -> dict[str, Any]:
         "final_loss": final,
         "final_metric": result["final"].get(program.workload.metric),
         "metric": program.workload.metric,
+        **({} if result["other"] is None else {"other_final_loss": result["other"]}),
         "initial_loss": initial,
         "trivial_loss": trivial,
         "diverged": diverged,

@@ -11,7 +11,7 @@ import numpy as np
 Arrays = tuple[np.ndarray, ...]
 
 DEVELOPMENT, TEST, SITUATION, CORRUPTED = "development", "test", "situation", "corrupted"
-EVIDENCE = "evidence"
+EVIDENCE, EVIDENCE_SITUATION = "evidence", "evidence situation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Workload:
         kind: `"development"`: a rule may be chosen on it; `"test"`: it is run once, with the rule
             as it is; `"situation"`: the same, for a change that a step count cannot see;
             `"corrupted"`: for the study of the spike guard; `"evidence"`: for the study of that
-            name alone, which the test workloads take part in as well.
+            name alone, which the test workloads take part in as well; `"evidence situation"`: for
+            the study `situations`.
         description: One sentence for the report.
         version: Goes up whenever a change alters the results: old ones are then not taken for new.
         updates: Number of updates.
@@ -37,6 +38,7 @@ class Workload:
         compile: Fresh arguments for `model.compile`, without the optimizer; nothing for a model
             with a `train_step` of its own.
         metric: The entry of the evaluation's logs that is recorded beside the loss.
+        other_held_out: Further batches that a loss is recorded of and that no score counts.
         start: From the seed, the values of the model's weights at the start, or `None` for those
             that the model was built with.
     """
@@ -54,6 +56,7 @@ class Workload:
     trivial_loss: Callable[[], float]
     compile: Callable[[], dict] = dict
     metric: str | None = None
+    other_held_out: Callable[[], Arrays] | None = None
     start: Callable[[int], list[np.ndarray]] | None = None
 
 
