@@ -25,9 +25,10 @@ from benchmarks.common import write_result
 from recipes.common.command_line.console import one_line_errors
 from recipes.common.command_line.options import build, check_options, option, parse
 from recipes.common.command_line.settings import MOST_STEPS, SCHEDULES
+from recipes.gpt.config import DEFAULTS, GPTConfig, resolve
 from recipes.gpt.cost import HARDWARE, known_hardware, training_flops
+from recipes.gpt.data import load_data
 from recipes.gpt.model import SIZES
-from recipes.gpt.recipe import DEFAULTS, GPTConfig, resolve
 from recipes.gpt.scale import build_training_model
 from recipes.text.batches import TokenBatches, validation_windows
 
@@ -146,7 +147,9 @@ def run(options: PaperSizes) -> dict:
 
     steps = options.steps
     if steps is None:
-        config, corpus = resolve(configured("none", 8))
+        config = configured("none", 8)
+        corpus = load_data(config)
+        config = resolve(config, corpus)
         *_, speed = train(config, corpus, 8)
         update = config.batch_size * config.accumulate * config.context
         steps = max(10, int(60 * options.minutes / len(SCHEDULES) * speed / update))
@@ -155,7 +158,9 @@ def run(options: PaperSizes) -> dict:
     hardware = known_hardware(name or "")
     rows = []
     for schedule in SCHEDULES:
-        config, corpus = resolve(configured(schedule, steps))
+        config = configured(schedule, steps)
+        corpus = load_data(config)
+        config = resolve(config, corpus)
         flops = training_flops(
             "llama",
             SIZES[config.size],

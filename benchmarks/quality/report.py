@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.quality import records
 from recipes.common.command_line.errors import InputError
 from recipes.common.files.writing import atomic
+from recipes.common.results.formatting import loss
 from recipes.common.results.plots import COLOURS, DASHES
 
 TUNED = "linear, the best at each rate"
@@ -83,14 +84,9 @@ class Table:
                     cells.append("")
                     continue
                 cross = f" †{self.diverged[key]}" if self.diverged[key] else ""
-                cells.append(digits(self.means[key]) + cross)
-            lines.append(f"| {method} | {' | '.join(cells)} | **{digits(self.best(method)[0])}** |")
+                cells.append(loss(self.means[key]) + cross)
+            lines.append(f"| {method} | {' | '.join(cells)} | **{loss(self.best(method)[0])}** |")
         return "\n".join(lines)
-
-
-def digits(value: float) -> str:
-    """Four digits after the point for small losses, one for large ones."""
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
 def _order(method: str) -> tuple:
@@ -176,8 +172,8 @@ def write_report(study: str, folder: Path) -> Path:
         cost = statistics.median(r["processor_seconds"] for r in table.records)
         parts += [
             f"## {name}",
-            f"Loss before training {digits(first['initial_loss'])}, trivial predictor "
-            f"{digits(first['trivial_loss'])}, {first['identity']['updates']} updates, "
+            f"Loss before training {loss(first['initial_loss'])}, trivial predictor "
+            f"{loss(first['trivial_loss'])}, {first['identity']['updates']} updates, "
             f"{cost:.1f} s of a processor a trial (median). "
             f"Mean held-out loss of {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))}"
             " seeds by peak rate; † counts runs that diverged.",

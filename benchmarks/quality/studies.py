@@ -121,19 +121,18 @@ def run(
         for position, trial in enumerate(queue):
             left = estimate(queue[position:], folder, seconds)
             progress.update(task, description=describe(trial), left=left)
-            path = records.path_of(trial, folder)
             stopped = minutes is not None and time.monotonic() - start > 60 * minutes
             if stopped:
                 break
-            if not path.exists():
+            if not records.exists(trial, folder):
                 if key != (trial.workload, trial.method.form):
                     key = (trial.workload, trial.method.form)
                     program = Program(load_workload(trial.workload), trial.method)
                 result = record(trial, program)
-                records.write(path, result)
+                records.write(records.path_of(trial, folder), result)
                 seconds.setdefault(trial.workload, []).append(result["seconds"])
             progress.advance(task)
-    return sum(not records.path_of(trial, folder).exists() for trial in queue)
+    return sum(not records.exists(trial, folder) for trial in queue)
 
 
 def describe(trial: Trial) -> str:
@@ -148,8 +147,6 @@ def estimate(queue: Sequence[Trial], folder: Path, seconds: dict[str, list[float
     known = {name: statistics.median(values) for name, values in seconds.items()}
     other = statistics.mean(known.values())
     left = sum(
-        known.get(trial.workload, other)
-        for trial in queue
-        if not records.path_of(trial, folder).exists()
+        known.get(trial.workload, other) for trial in queue if not records.exists(trial, folder)
     )
     return f"about {left / 60:.0f} min left"

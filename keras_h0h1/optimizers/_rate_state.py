@@ -21,9 +21,10 @@ class RateState:
         leaf: The Keras optimizer that holds the schedule.
         schedule: The schedule; bound to this state from here on.
         add_variable: `add_variable` of the optimizer that owns the state.
+        shared: Variables by name that other states hold too and no step moves.
     """
 
-    def __init__(self, leaf, schedule: LossDrivenSchedule, add_variable):
+    def __init__(self, leaf, schedule: LossDrivenSchedule, add_variable, shared=None):
         self.leaf = leaf
         self.schedule = schedule
         self._warned = False
@@ -36,8 +37,11 @@ class RateState:
         if schedule.needs_products:
             # Whether the optimizer takes the step at hand: 1 or 0.
             values["taken"] = 0.0
+        shared = shared or {}
         self.variables = {
-            name: add_variable(
+            name: shared[name]
+            if name in shared
+            else add_variable(
                 shape=(),
                 # TensorFlow takes a Python number by way of float32.
                 initializer=initializers.Constant(np.asarray(value, _keras.state_dtype())),
@@ -57,8 +61,12 @@ class RateState:
 
     def base_rate(self):
         """The base rate of the last step; before the first, of the step to come."""
+        return self.base_rate_of(self.schedule)
+
+    def base_rate_of(self, schedule: LossDrivenSchedule):
+        """`base_rate` by another schedule that is bound to the same variables."""
         last_step = ops.maximum(_keras.get_iterations(self.leaf) - 1, 0)
-        return self.schedule.base_rate(last_step, self.schedule.current_state())
+        return schedule.base_rate(last_step, schedule.current_state())
 
     def factor(self):
         """The loss-driven factor of the last step."""

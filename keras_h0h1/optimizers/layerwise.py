@@ -54,10 +54,10 @@ class Layerwise(keras.optimizers.MultiOptimizer):
     *all* gradients, unlike that of a `MultiOptimizer`'s optimizers, each of which clips by the
     norm of its own.
 
-    `LossAware.rate_states` holds one state per group, in the order of the patterns: its
-    `base_rate()`, `factor()` and `rate()`. `LossAware.learning_rate` and
-    `effective_learning_rate`, of which there are several, raise; `LearningRateLogger` logs the
-    rates of a multiplier of 1.
+    `LossAware.learning_rate` is the base rate $\eta_k$ without multiplier, read and write, so
+    `ReduceLROnPlateau` and the like work; `effective_learning_rate`, and what
+    `LearningRateLogger` logs, are the rates of a multiplier of 1. `LossAware.rate_states` holds
+    one state per group, in the order of the patterns: its `base_rate()`, `factor()` and `rate()`.
 
     Args:
         optimizer: A Keras optimizer with a loss-driven schedule, not built. It is copied, not

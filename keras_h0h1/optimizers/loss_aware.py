@@ -7,6 +7,7 @@ from keras_h0h1 import _keras
 from keras_h0h1._validation import check_rate
 from keras_h0h1.optimizers._delegation import DelegatingOptimizer
 from keras_h0h1.optimizers._rate_state import RateState
+from keras_h0h1.optimizers.layerwise import Layerwise
 from keras_h0h1.schedules import LossDrivenSchedule
 
 _NO_LOSS = (
@@ -80,6 +81,8 @@ class LossAware(DelegatingOptimizer):
       base it reads as the schedule's value and cannot be set.
     * `optimizer.effective_learning_rate` is the rate of the last step, base times factor (before
       the first step: the base rate). `LearningRateLogger` puts it into the logs.
+    * With `Layerwise` inside, these and `C` are those of a multiplier of 1; each group's are in
+      `rate_states`.
     * Whatever else the inner optimizer offers (`clipnorm`, `weight_decay`, `beta_1`,
       `exclude_from_weight_decay`, ...) is read, set and called on the wrapper as on it.
     * Decoupled weight decay (`weight_decay=`) is multiplied by the rate in Keras, so it is warmed
@@ -200,20 +203,27 @@ class LossAware(DelegatingOptimizer):
             given, schedule = schedule, schedule.copy()
             given.mark_in_use()
             _keras.set_schedule(leaf, schedule)
-            self._states += (RateState(leaf, schedule, self.add_variable),)
+            self._states += (RateState(leaf, schedule, self.add_variable, self._shared()),)
         for leaf in self._leaves():
             _keras.make_readable(_keras.get_iterations(leaf))
         for variable in self._variables:
             _keras.make_readable(variable)
+
+    def _shared(self) -> dict:
+        """The base rate of `Layerwise`: one variable, of which each group takes its multiple."""
+        if not isinstance(self.inner_optimizer, Layerwise) or not self._states:
+            return {}
+        variables = self._states[0].variables
+        return {"base": variables["base"]} if "base" in variables else {}
 
     def _renew_states(self) -> None:
         """Makes the states anew where an option that shapes them was set since."""
         stale = [s for s in self._states if s.num_micro_batches != _micro_batches(s.leaf)]
         if not stale:
             return
-        for state in self._states:
-            for variable in state.variables.values():
-                _keras.untrack_variable(self, variable)
+        variables = {id(v): v for state in self._states for v in state.variables.values()}
+        for variable in variables.values():
+            _keras.untrack_variable(self, variable)
         self._states = ()
         self._adopt_schedules()
 
@@ -338,7 +348,7 @@ class LossAware(DelegatingOptimizer):
         if not self._states:
             # Only a MultiOptimizer made from a function may have none.
             raise AttributeError(_NOT_BUILT.format(self))
-        if len(self._states) > 1:
+        if len(self._states) > 1 and not isinstance(self.inner_optimizer, Layerwise):
             raise AttributeError(
                 "A MultiOptimizer has several learning rates; read and set them on its "
                 "`optimizers`, and read the effective ones from `rate_states`. "
@@ -346,14 +356,19 @@ class LossAware(DelegatingOptimizer):
             )
         return self._states[0]
 
+    def _schedule(self):
+        """The schedule that `learning_rate` belongs to; with `Layerwise`, without multiplier."""
+        schedule = self._only_state().schedule
+        return schedule.schedule if isinstance(self.inner_optimizer, Layerwise) else schedule
+
     @property
     def learning_rate(self):
         state = self._only_state()
         if "base" in state.variables:
             return state.variables["base"]
         # As Keras does: a schedule's value at the current count of steps.
-        step = _keras.get_iterations(state.leaf)
-        return state.schedule.base_rate(step, state.schedule.current_state())
+        step, schedule = _keras.get_iterations(state.leaf), self._schedule()
+        return schedule.base_rate(step, schedule.current_state())
 
     @learning_rate.setter
     def learning_rate(self, value):
@@ -368,6 +383,18 @@ class LossAware(DelegatingOptimizer):
         state.variables["base"].assign(check_rate("learning_rate", value, _keras.state_dtype()))
 
     @property
+    def optimizers(self):
+        """Those of a `MultiOptimizer` inside."""
+        if isinstance(self.inner_optimizer, Layerwise):
+            # Keras' callbacks set the rates of all that are here, and there is one to set.
+            raise AttributeError(
+                "`LossAware(Layerwise(...))` has one learning rate, not several optimizers; the "
+                "groups are in `inner_optimizer.optimizers` and `rate_states`. "
+                f"Received: inner_optimizer={self.inner_optimizer!r}"
+            )
+        return self.inner_optimizer.optimizers
+
+    @property
     def base_learning_rate(self):
         return self.learning_rate
 
@@ -377,15 +404,23 @@ class LossAware(DelegatingOptimizer):
 
     @property
     def C(self):
-        return self._only_state().C
+        variable = self._only_state().C
+        # Of several groups' variables an `assign` to one would leave the others as they are.
+        return variable if len(self._states) == 1 else ops.convert_to_tensor(variable)
 
     @C.setter
     def C(self, value):
-        self._only_state().C = value
+        self._only_state()
+        for state in self._states:
+            state.C = value
 
     @property
     def effective_learning_rate(self):
-        return self._only_state().rate()
+        state = self._only_state()
+        if not isinstance(self.inner_optimizer, Layerwise):
+            return state.rate()
+        # No group need have the multiplier 1, so it is in no group's `last_rate`.
+        return state.base_rate_of(self._schedule()) * state.factor()
 
     @property
     def learning_rate_factor(self):
@@ -442,9 +477,9 @@ class LossAware(DelegatingOptimizer):
             "name": self.name,
             "optimizer": keras.optimizers.serialize(self.inner_optimizer),
         }
-        if len(self._states) == 1:
+        if len(self._states) == 1 or isinstance(self.inner_optimizer, Layerwise):
             # As in Keras: the float, or the schedule's configuration. For reading alone.
-            schedule = self._states[0].schedule.get_config()
+            schedule = self._schedule().get_config()
             if "base" in schedule:
                 config["learning_rate"] = schedule["base"]
         return config

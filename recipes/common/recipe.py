@@ -13,9 +13,10 @@ from rich.console import Console
 
 from recipes.common.command_line.console import make_console, one_line_errors
 from recipes.common.command_line.options import build, parse
-from recipes.common.command_line.settings import check_given
+from recipes.common.command_line.settings import SINGLE_RUN_OPTIONS, check_given
 from recipes.common.distribution.distribute import Layout, distribute, wait_for_hosts
 from recipes.common.results.run_folder import RunFolder
+from recipes.common.training.experiment import Experiment
 from recipes.common.training.signals import noted_interrupts
 
 
@@ -26,25 +27,32 @@ class Recipe:
     Args:
         name: As in `python -m recipes.NAME`.
         config: Its dataclass, a subclass of `recipes.common.command_line.settings.Training`.
-        train: From a configuration, a run folder and a console to the summary. It resolves the
-            configuration, writes it to the folder, and calls `run_training`.
+        experiment: What trains a model of a configuration in a run folder.
         description: Printed above the options by `--help`.
         compared: An option and those of its values that `recipes.compare` compares if the option
             is not given, such as `("model", ("resnet8", "vit-micro"))`; none by default.
         seeds: What `recipes.compare` takes by default.
+        not_compared: Names of its own options that `recipes.compare` does not offer, besides
+            those of every recipe (`SINGLE_RUN_OPTIONS`).
         layout: How `--distribute model` cuts the weights; see `common/distribution`.
-        preview: What `--dry-run` does instead of `train`, from a configuration and a console; for
+        preview: What `--dry-run` does instead of training, from a configuration and a console; for
             a recipe that has this option.
     """
 
     name: str
     config: type
-    train: Callable[[Any, RunFolder, Console], dict]
+    experiment: type[Experiment]
     description: str
     compared: tuple[str, tuple[str, ...]] | None = None
     seeds: tuple[int, ...] = (0,)
+    not_compared: tuple[str, ...] = ()
     layout: Layout | None = None
     preview: Callable[[Any, Console], dict] | None = None
+
+    @property
+    def single_run_options(self) -> tuple[str, ...]:
+        """Options that belong to a single run, and so not to a comparison of several."""
+        return (*SINGLE_RUN_OPTIONS, *self.not_compared)
 
     def run(
         self, config: Any, console: Console, label: str | None = None
@@ -53,7 +61,7 @@ class Recipe:
         with distribute(config.distribute, config.model_shards, self.layout) as devices:
             if devices.host == 0:
                 wait_for_hosts("run folders")
-                return self._run(config, console, label)
+                return self._run(config, console, label, devices)
             # Host 0 writes; the others go through the same motions where no one looks.
             console.quiet = True
             with tempfile.TemporaryDirectory(prefix="keras-h0h1-host-") as runs:
@@ -62,9 +70,9 @@ class Recipe:
                     resumed = shutil.copytree(config.resume, Path(runs) / "resumed")
                     config = dataclasses.replace(config, resume=str(resumed))
                 wait_for_hosts("run folders")
-                return self._run(config, console, label)
+                return self._run(config, console, label, devices)
 
-    def _run(self, config, console, label):
+    def _run(self, config, console, label, devices):
         if getattr(config, "dry_run", False):
             keras.config.set_dtype_policy(config.precision)
             return self.preview(config, console), None
@@ -77,7 +85,7 @@ class Recipe:
             # Weights, dropout and Python's own generators; the data has a seed by step.
             keras.utils.set_random_seed(config.seed)
             keras.config.set_dtype_policy(config.precision)
-            return self.train(config, folder, console), folder
+            return self.experiment(config, folder, console, devices).run(), folder
 
     def main(self, argv: Sequence[str] | None = None) -> dict:
         """The command line. Errors of the user's making end with one line and status 2."""

@@ -3,6 +3,11 @@
 import keras
 import numpy as np
 
+from recipes.text.documents import SEPARATOR
+from recipes.text.tokens import Corpus
+
+_PROMPTS = ("def ", "import os\\n", "class ", "The ")
+
 
 def generate(
     model: keras.Model,
@@ -43,3 +48,32 @@ def generate(
         choice = np.argmax(logits + rng.gumbel(size=logits.shape), axis=-1)
         ids = np.concatenate([ids, choice[:, None].astype(np.int32)], axis=1)
     return ids
+
+
+def sample(model: keras.Model, corpus: Corpus, context: int, length: int, seed: int = 0) -> str:
+    """Continuations of a few prompts; ids where there is no tokenizer.
+
+    Args:
+        model: As for `generate`.
+        corpus: Its tokenizer, and the first held-out token as a prompt where there is none.
+        context: The window that the model sees.
+        length: Tokens to add to each prompt.
+        seed: Of the draws; each prompt has a seed of its own.
+    """
+    if corpus.tokenizer is None:
+        ids = generate(model, corpus.validation[None, :1], context, length)
+        return " ".join(map(str, ids[0])) + "\n"
+    separator = corpus.tokenizer.token_to_id(SEPARATOR)
+    prompts = [[separator or 0, *corpus.tokenizer.encode(text).ids] for text in _PROMPTS]
+    parts = []
+    for index, prompt in enumerate(prompts):
+        ids = generate(
+            model,
+            np.array([prompt[-context + 1 :]]),
+            context,
+            length,
+            seed=seed + index,
+        )
+        parts.append(corpus.tokenizer.decode(ids[0].tolist()).strip("\n"))
+    rule = "\n" + "-" * 72 + "\n"
+    return rule.join(parts) + "\n"

@@ -1,56 +1,23 @@
 """Tables, lists and boxes as HTML; all that comes from a file is escaped here."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
+
+from recipes.common.results import formatting
 
 
 class Html(str):
     """A string that is HTML already, and is not escaped again."""
 
 
-def digits(value: Any, largest: float = 0.0) -> str:
-    """How a cell reads: four digits after the point for losses, a dash for what there is not.
-
-    Args:
-        value: Anything.
-        largest: Of its column, so that all of a column's numbers have as many digits.
-
-    Example:
-
-    >>> [digits(v) for v in (5.28931, 198.206, 0.001, 614400, None, True, 0.0)]
-    ['5.2893', '198.2', '0.001', '614,400', '–', 'yes', '0']
-    >>> digits(0.002, largest=0.2)
-    '0.0020'
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if not isinstance(value, float):
-        return str(value)
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    size = abs(value)
-    small = 1e-4 if largest >= 0.01 else 0.01
-    if size and (size < small or size >= 1e7):
-        return f"{value:.3g}"
-    if max(size, largest) >= 100 and size >= 10:
-        return f"{value:,.1f}" if size < 1e4 else f"{value:,.0f}"
-    return f"{value:.4f}" if size else "0"
+MISSING = "–"
+"""What a cell reads that has no value."""
 
 
 def html(value: Any, largest: float = 0.0) -> str:
-    """A cell's content; `largest` as in `digits`."""
-    return value if isinstance(value, Html) else escape(digits(value, largest))
-
-
-def _largest(values: Sequence[Any]) -> float:
-    sizes = [abs(v) for v in values if isinstance(v, float) and math.isfinite(v)]
-    return max(sizes, default=0.0)
+    """A cell's content; `largest` as in `formatting.text`."""
+    return value if isinstance(value, Html) else escape(formatting.text(value, largest, MISSING))
 
 
 def table(rows: Sequence[Mapping[str, Any]], label: str) -> str:
@@ -61,10 +28,10 @@ def table(rows: Sequence[Mapping[str, Any]], label: str) -> str:
         label: What a screen reader calls it.
     """
     every = dict.fromkeys(name for row in rows for name in row)
-    names = [n for n in every if any(digits(row.get(n)) not in ("–", "") for row in rows)]
+    names = [n for n in every if any(html(row.get(n)) not in (MISSING, "") for row in rows)]
     columns = {name: [row.get(name) for row in rows] for name in names}
     kinds = {name: _kind(values) for name, values in columns.items()}
-    largest = {name: _largest(values) for name, values in columns.items()}
+    largest = {name: formatting.largest(values) for name, values in columns.items()}
 
     def line(tag, cells):
         return "<tr>" + "".join(f"<{tag}{kinds[n]}>{c}</{tag}>" for n, c in cells) + "</tr>"

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from recipes.report import reading
+from recipes.common.results.configuration import PLACE
+from recipes.common.results.formatting import setting
+from recipes.common.results.runs import Run
+from recipes.common.results.smoothing import smooth
 from recipes.report.charts import Series, chart, swatch, wants_log
-from recipes.report.markup import Html, bullets, details, html, legend, table
+from recipes.report.markup import MISSING, Html, bullets, details, html, legend, table
 from recipes.report.probes import curvature_charts, fit_rows
-from recipes.report.reading import Run
 
 # Titles, and the order of the charts; whatever else a run has written comes after these.
 _TITLES = {
@@ -93,26 +95,6 @@ def _parents(runs: Sequence[Run]) -> dict[Path, str]:
     shared = os.path.commonprefix(list(names.values())).rpartition("-")  # noqa: RUF071
     start = len(shared[0] + shared[1]) if len(set(names.values())) > 1 else 0
     return {path: name[start:] or name for path, name in names.items()}
-
-
-def smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over the last fiftieth of the run; losses that are not finite are left out."""
-    finite = np.isfinite(y)
-    x, y = x[finite], y[finite]
-    if not len(y):
-        return x, y
-    width = max(1, len(y) // 50)
-    # Sums that begin anew in each block of that width, from both its ends: differences of sums over
-    # the whole run would lose all that comes after one value of 1e20.
-    blocks = np.zeros(-(-len(y) // width) * width)
-    blocks[: len(y)] = y / width
-    blocks = blocks.reshape(-1, width)
-    means = np.cumsum(blocks, axis=1).ravel()[: len(y)]
-    to_the_end = np.cumsum(blocks[:, ::-1], axis=1)[:, ::-1].ravel()
-    starts = np.arange(1, len(y) - width + 1)
-    means[width:] += np.where(starts % width, to_the_end[starts], 0.0)
-    means[:width] *= width / np.arange(1, width + 1)
-    return x, means
 
 
 def training_section(runs: Sequence[Run]) -> str:
@@ -215,27 +197,25 @@ def _row(one: Group, run: Run, names: dict[Path, str]) -> dict[str, Any]:
     elif not run.metrics and not run.evaluations:
         state = "no measurement yet"
     elif summary or config:
-        state = f"at update {reading.steps(run):,}" + (
-            f" of {total:,}" if isinstance(total, int) else ""
-        )
+        state = f"at update {run.steps:,}" + (f" of {total:,}" if isinstance(total, int) else "")
     else:
         state = None
-    last = reading.final(run)
+    last = run.final
     columns = ("training loss", "validation loss", "training accuracy", "validation accuracy")
     rest = {k: v for k, v in last.items() if k not in columns}
-    seconds = reading.seconds(run)
+    seconds = run.seconds
     return {
         "run": Html(swatch(one.index) + escape(names[run.path])),
         "schedule": config.get("schedule"),
         "peak rate": config.get("peak_lr"),
         "C": config.get("C") if config.get("schedule") == "h0h1" else None,
         "seed": config.get("seed"),
-        "updates": reading.steps(run) or None,
+        "updates": run.steps or None,
         "state": state,
         **{name: last.get(name) for name in columns},
         **rest,
         "perplexity": summary.get("perplexity"),
-        "full rate from": reading.full_rate_from(run),
+        "full rate from": run.full_rate_from,
         "seconds": None if seconds is None else round(seconds),
         **({speed.replace("_per_second", "/s"): summary[speed]} if speed else {}),
     }
@@ -245,9 +225,7 @@ def _notes(groups: Sequence[Group], names: dict[Path, str]) -> str:
     notes = []
     runs = [run for g in groups for run in g.runs]
     below = [
-        names[run.path]
-        for run in runs
-        if "factor" in run.metrics and reading.full_rate_from(run) is None
+        names[run.path] for run in runs if "factor" in run.metrics and run.full_rate_from is None
     ]
     if below:
         notes.append(
@@ -286,36 +264,28 @@ def _settings(runs: Sequence[Run], names: dict[Path, str]) -> str:
     differ = [
         name
         for name, found in values.items()
-        if name not in ("name", "runs") and any(value != found[0] for value in found)
+        if name not in PLACE and any(value != found[0] for value in found)
     ]
     parts = []
     # The table above has these already.
     if set(differ) - {"schedule", "peak_lr", "seed", "steps"}:
         rows = [
-            {"run": names[run.path], **{name: _setting(run.config.get(name)) for name in differ}}
+            {
+                "run": names[run.path],
+                **{name: setting(run.config.get(name), MISSING) for name in differ},
+            }
             for run in configured
         ]
         parts.append("<h3>Settings that differ</h3>" + table(rows, "Settings that differ"))
     shared = [
-        {"setting": name, "value": _setting(found[0])}
+        {"setting": name, "value": setting(found[0], MISSING)}
         for name, found in values.items()
-        if name not in (*differ, "name", "runs")
+        if name not in (*differ, *PLACE)
     ]
     if shared:
         heading = "Settings that all share" if len(configured) > 1 else "Settings"
         parts.append(details(heading, table(shared, heading)))
     return "".join(parts)
-
-
-def _setting(value: Any) -> str | None:
-    """As it would be typed: no thousands separator, no fixed number of digits."""
-    if value is None or value in ([], ""):
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _samples(runs: Sequence[Run], names: dict[Path, str]) -> str:

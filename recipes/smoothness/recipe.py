@@ -29,8 +29,8 @@ from recipes.common.command_line.settings import LARGEST_RATE, LARGEST_SEED, MOS
 from recipes.common.files.writing import atomic, make_folder, write_json
 from recipes.common.results.environment import describe_environment
 from recipes.common.results.tables import print_table, write_table
+from recipes.gpt.config import DEFAULTS
 from recipes.gpt.model import SIZES, Size, build_language_model
-from recipes.gpt.recipe import DEFAULTS
 from recipes.smoothness import model as models
 from recipes.smoothness.data import images
 from recipes.text.batches import TokenBatches

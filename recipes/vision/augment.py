@@ -131,15 +131,3 @@ def crop_and_flip(
         window = padded[place, top : top + height, left : left + width]
         result[place] = window[:, :: directions[place]]
     return result
-
-
-# What is customary for each data set: shifts for all, flips where left and right may change.
-_DEFAULTS = {
-    "digits": Augmentation(crop=1),
-    "fashion-mnist": Augmentation(crop=2, flip=True),
-}
-
-
-def default_augmentation(name: str) -> Augmentation:
-    """What is customary for a data set: small shifts for all, flips for all but digits."""
-    return _DEFAULTS.get(name, Augmentation(crop=4, flip=True))

@@ -7,8 +7,8 @@ from typing import Literal
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import option
 from recipes.common.command_line.settings import LARGEST_LOSS, LARGEST_RATE, Training
-from recipes.vision.augment import Augmentation, default_augmentation
-from recipes.vision.data import DATASETS, ImageData
+from recipes.vision.augment import Augmentation
+from recipes.vision.data import DATASETS, ImageData, find_dataset
 from recipes.vision.model import LIBRARIES, MODELS, ResNet, ViT, entropy_of_smoothed
 
 # By optimizer. Keras' weight decay is decoupled: 5e-3 times the rate is what the ResNets' customary
@@ -18,31 +18,7 @@ _OPTIMIZERS = {
     "sgd": {"peak_lr": 0.1, "weight_decay": 5e-3, "clip": 0.0},
     "adamw": {"peak_lr": 1e-3, "weight_decay": 0.05, "clip": 1.0},
 }
-# Passes over the data: what such models are usually trained for.
-_EPOCHS = {
-    "digits": 60.0,
-    "fashion-mnist": 30.0,
-    "cifar10": 200.0,
-    "cifar100": 200.0,
-    "imagenet32": 90.0,
-    "folder": 90.0,
-}
-# What --quick makes of it, for ResNets and for ViTs: minutes on two CPU cores for the digits.
-_QUICK = {"digits": (6.0, 12.0), "imagenet32": (0.1, 0.1)}
-_QUICK_ELSEWHERE = (1.0, 1.0)
-# Runs of a minute or two on two CPU cores, of which `recipes.compare` makes eighteen. Larger
-# patches make the ViT's updates four times cheaper, and it needs many.
-_SHORT = {
-    ("fashion-mnist", "resnet8"): {"steps": 600, "eval_every": 150},
-    ("fashion-mnist", "vit-micro"): {"steps": 1200, "eval_every": 300, "patch": 7},
-}
-# Peak rates of these runs: the best for linear warm-up, the rival, of 0.2, 0.4, 0.8 for 256 images
-# with SGD and of 2e-3, 4e-3 with AdamW (seed 0, accuracy after 600 and 1000 updates).
-_SHORT_PEAKS = {
-    ("fashion-mnist", "resnet8", "sgd"): 0.4,
-    ("fashion-mnist", "vit-micro", "adamw"): 2e-3,
-}
-# With fewer passes than these nothing is learnt by heart, and augmentation would only slow down.
+# With fewer passes than these nothing is overfitted, and augmentation would only slow down.
 _AUGMENTED_FROM = 20.0
 
 
@@ -183,42 +159,42 @@ class VisionConfig(Training):
 
 def resolve(config: VisionConfig, data: ImageData) -> VisionConfig:
     """The configuration with its defaults filled in."""
-    vit = isinstance(MODELS[config.model], ViT)
-    optimizer = config.optimizer or ("adamw" if vit else "sgd")
-    _check_effect(config, vit, optimizer)
+    shape, dataset = MODELS[config.model], find_dataset(config.data)
+    optimizer = config.optimizer or shape.optimizer
+    _check_effect(config, optimizer)
     classes = len(data.classes)
     floor = entropy_of_smoothed(config.label_smoothing, classes)
     f_star = floor if config.f_star is None else config.f_star
-    batch = 64 if config.data == "digits" else 128
-    epochs = _EPOCHS[config.data]
-    if config.quick:
-        epochs = _QUICK.get(config.data, _QUICK_ELSEWHERE)[vit]
-    short = _SHORT.get((config.data, config.model), {})
+    short = dict(dataset.short_runs.get(config.model, {}))
+    peak = short.pop("peak_lr", {}).get(optimizer)
     defaults = {
         **_OPTIMIZERS[optimizer],
         "optimizer": optimizer,
-        "patch": MODELS[config.model].patch if vit else None,
+        "patch": shape.patch if isinstance(shape, ViT) else None,
         "f_star": f_star,
-        "batch_size": batch,
+        "batch_size": dataset.batch_size,
         "accumulate": 1,
     }
     images = len(data.training)
-    update = (config.batch_size or batch) * (config.accumulate or 1)
-    peak = _SHORT_PEAKS.get((config.data, config.model, optimizer))
+    update = (config.batch_size or dataset.batch_size) * (config.accumulate or 1)
     defaults["peak_lr"] = peak or defaults["peak_lr"]
     if optimizer == "sgd":
         defaults["peak_lr"] *= update / 256
+    epochs = dataset.quick[isinstance(shape, ViT)] if config.quick else dataset.epochs
     defaults |= {"steps": max(1, round(epochs * images / update)), **short}
     planned = config.epochs or (config.steps or defaults["steps"]) * update / images
-    usual = default_augmentation(config.data) if planned >= _AUGMENTED_FROM else Augmentation()
-    defaults |= {"crop": usual.crop, "flip": usual.flip}
+    augmented = planned >= _AUGMENTED_FROM
+    defaults |= {
+        "crop": dataset.crop if augmented else 0,
+        "flip": dataset.flip and augmented,
+    }
     # C counts from f_star, as the rule does: half of the first gap.
     return config.resolved(images, defaults, initial_loss=math.log(classes) - f_star)
 
 
-def _check_effect(config: VisionConfig, vit: bool, optimizer: str) -> None:
-    """No option that was given may be without effect."""
-    sgd = optimizer == "sgd"
+def _check_effect(config: VisionConfig, optimizer: str) -> None:
+    """Refuses options that were given and have no effect."""
+    sgd, vit = optimizer == "sgd", isinstance(MODELS[config.model], ViT)
     effects = {"patch": vit, "momentum": sgd, "beta_1": not sgd, "beta_2": not sgd}
     for name, sound in effects.items():
         default = next(f.default for f in dataclasses.fields(config) if f.name == name)

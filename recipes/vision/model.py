@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import math
+from typing import ClassVar
 
 import keras
 import keras_hub
@@ -27,6 +28,9 @@ class ResNet:
     filters: tuple[int, ...] = (64, 128, 256, 512)
     bottleneck: bool = False
 
+    # What such networks are customarily trained with.
+    optimizer: ClassVar[str] = "sgd"
+
 
 @dataclasses.dataclass(frozen=True)
 class ViT:
@@ -45,6 +49,8 @@ class ViT:
     heads: int
     mlp_ratio: int = 3
     patch: int = 4
+
+    optimizer: ClassVar[str] = "adamw"
 
 
 # resnet50 and vit-tiny are the (H0, H1) paper's, which trains them on ImageNet at 32x32;

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import overhead, paper_sizes, probe_overhead, tokenizing
-from recipes import compare
 from recipes.gpt import recipe as gpt
+from recipes.gpt.config import GPTConfig
 from recipes.gpt.model import Size
 from recipes.tokenize import recipe as tokenize
 from recipes.vision import recipe as vision
@@ -18,6 +18,7 @@ from recipes.vision.config import VisionConfig
 from recipes.vision.model import ResNet, ViT
 
 # Modules whose name is that of a function or of the program too.
+compare = importlib.import_module("recipes.compare.__main__")
 report = importlib.import_module("recipes.report.__main__")
 smoothness = importlib.import_module("recipes.smoothness.recipe")
 theory = importlib.import_module("recipes.theory.recipe")
@@ -110,7 +111,7 @@ def programs(inputs: Path) -> list[Program]:
     several = {**shared, "warmup": {}}
     return [
         Program(
-            "gpt", None, (gpt.GPTConfig,), gpt.RECIPE.main, language,
+            "gpt", None, (GPTConfig,), gpt.RECIPE.main, language,
             {**shared, **large, **dry, "hardware": {"dry_run": "true"}, **resumed},
         ),
         Program(
@@ -118,12 +119,12 @@ def programs(inputs: Path) -> list[Program]:
             {**shared, **adamw, **vit, "resume": dict.fromkeys(images)},
         ),
         Program(
-            "compare", compare, (compare.Comparison, gpt.GPTConfig), compare.main, language,
-            {**several, **large}, ("gpt",), compare._EXCLUDED,
+            "compare", compare, (compare.Comparison, GPTConfig), compare.main, language,
+            {**several, **large}, ("gpt",), gpt.RECIPE.single_run_options,
         ),
         Program(
             "compare vision", compare, (compare.Comparison, VisionConfig), compare.main, images,
-            {**several, **adamw, **vit}, ("vision",), compare._EXCLUDED,
+            {**several, **adamw, **vit}, ("vision",), vision.RECIPE.single_run_options,
         ),
         Program(
             "tokenize", tokenize, (tokenize.Tokenize,), tokenize.main,

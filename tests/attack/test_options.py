@@ -14,7 +14,7 @@ from benchmarks.probe_overhead import ProbeOverhead
 from benchmarks.tokenizing import Tokenizing
 from recipes.common.command_line.options import build, check_options, flag, option, parse
 from recipes.compare import Comparison
-from recipes.gpt.recipe import GPTConfig
+from recipes.gpt.config import GPTConfig
 from recipes.report.__main__ import Report
 from recipes.smoothness.recipe import Smoothness
 from recipes.theory.recipe import Theory

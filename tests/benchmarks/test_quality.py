@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import os
+import pathlib
+import re
+import threading
 
 import keras
 import numpy as np
@@ -233,8 +237,8 @@ def test_the_report_from_files_alone(tmp_path):
         _record("linear-40", 0.1, 0, 2.1),
         _record("linear-40", 0.3, 0, 2.4),
     ]
-    for index, entry in enumerate(fabricated):
-        records.write(tmp_path / "w" / f"{index}.json", entry)
+    for entry in fabricated:
+        records.write(tmp_path / f"{records.key(entry)}.json", entry)
     text = report.write_report("develop", tmp_path).read_text()
     assert "| none | 2.1000 | 3.0000 †1 | **2.1000** |" in text
     assert f"| {report.TUNED} | 2.0000 | 2.4000 | **2.0000** |" in text
@@ -247,8 +251,145 @@ def test_the_report_from_files_alone(tmp_path):
 def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "a.json").write_text(json.dumps({"identity": {}}))
-    with pytest.raises(InputError, match=r"a\.json"):
+    with pytest.raises(InputError, match=r"a\.json$"):
         records.read(tmp_path)
+    (tmp_path / "w" / "a.json").unlink()
+    lines = [json.dumps(_record("none", 0.1, 0, 2.0)), '{"identity": {']
+    (tmp_path / records.PACKED).write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"Received: line 2 of .*trials\.jsonl$"):
+        records.read(tmp_path)
+
+
+# Packing.
+
+
+def _write_many(folder, seeds=range(3), names=("none", "linear-5", "linear-40")):
+    """Records whose losses have all digits, and one that diverged; as read from their files."""
+    for name in names:
+        for rate in (0.1, 0.3, 1e-5):
+            for seed in seeds:
+                rng = np.random.default_rng([seed, len(name), round(1e5 * rate)])
+                entry = _record(name, rate, seed, float(rng.normal()), diverged=rng.random() < 0.2)
+                entry["factors"] = rng.normal(size=5).tolist()
+                records.write(folder / f"{records.key(entry)}.json", entry)
+    return records.read(folder)
+
+
+def test_packed_is_what_the_files_were(tmp_path):
+    before = _write_many(tmp_path)
+    report.write_report("develop", tmp_path)
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert records.pack(tmp_path) == len(before) == 27
+    assert not list(tmp_path.glob("*/*.json"))
+    assert records.read(tmp_path) == before
+    content = (tmp_path / records.PACKED).read_bytes()
+    assert content.count(b"\n") == 27
+    report.write_report("develop", tmp_path)
+    for name, data in made.items():
+        assert (tmp_path / name).read_bytes() == data, name
+    assert records.pack(tmp_path) == 0
+    # Whatever the order in which the files came, the packed one is the same.
+    records_of_two = tmp_path / "two"
+    for seed in (2, 0, 1):
+        for entry in before:
+            if entry["identity"]["seed"] == seed:
+                records.write(records_of_two / f"{records.key(entry)}.json", entry)
+        records.pack(records_of_two)
+    assert (records_of_two / records.PACKED).read_bytes() == content
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_packing_may_be_killed_at_any_moment(tmp_path, monkeypatch):
+    """Before each change of the disk in turn: nothing is lost, nothing counts twice."""
+    for moment in range(1000):
+        folder = tmp_path / str(moment)
+        _write_many(folder, seeds=(0,), names=("none",))
+        records.pack(folder)
+        before = _write_many(folder, seeds=(0, 1), names=("none",))
+        changes = [0]
+
+        def counted(original, changes=changes, moment=moment):
+            def change(*args, **kwargs):
+                changes[0] += 1
+                if changes[0] > moment:
+                    raise _Killed
+                return original(*args, **kwargs)
+
+            return change
+
+        with monkeypatch.context() as patch:
+            for owner, name in ((os, "replace"), (pathlib.Path, "unlink"), (os, "fsync")):
+                patch.setattr(owner, name, counted(getattr(owner, name)))
+            patch.setattr(pathlib.Path, "write_text", counted(pathlib.Path.write_text))
+            try:
+                records.pack(folder)
+                survived = True
+            except _Killed:
+                survived = False
+        assert records.read(folder) == before, moment
+        records.pack(folder)
+        assert records.read(folder) == before and not list(folder.glob("*/*.json"))
+        names = {path.name for path in folder.iterdir() if path.is_file()}
+        assert names == {records.PACKED, ".pack.lock"}
+        if survived:
+            break
+    assert moment > len(before) // 2  # Each file is deleted in a moment of its own.
+
+
+def test_trials_run_while_they_are_packed(tiny, tmp_path):
+    done = threading.Event()
+
+    def pack():
+        while not done.is_set():
+            records.pack(tmp_path)
+
+    packer = threading.Thread(target=pack)
+    packer.start()
+    try:
+        entries = []
+        for seed in range(150):
+            entries.append(_record("none", 0.1, seed, 2.0))
+            records.write(tmp_path / f"{records.key(entries[-1])}.json", entries[-1])
+            if seed % 10 == 0:
+                assert len(records.read(tmp_path)) == seed + 1
+    finally:
+        done.set()
+        packer.join()
+    assert sorted(map(records.key, records.read(tmp_path))) == sorted(map(records.key, entries))
+
+
+def test_a_packed_trial_is_not_run_again(tiny, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(studies, "record", lambda t, p: ran.append(t) or _of(t))
+    monkeypatch.setattr(studies, "Program", lambda *arguments: None)
+
+    def _of(trial):
+        return _record(trial.method.name, trial.rate, trial.seed, 2.0) | {
+            "identity": trial.identity()
+        }
+
+    assert studies.run(_queue()[:2], tmp_path) == 0
+    assert records.pack(tmp_path) == 2 and len(ran) == 2
+    assert studies.run(_queue(), tmp_path) == 0
+    assert ran == _queue()
+    assert all(records.exists(t, tmp_path) for t in _queue())
+    assert records.pack(tmp_path) == 2 and len(records.read(tmp_path)) == 4
+
+
+def test_two_results_of_one_trial_are_refused(tmp_path):
+    before = _write_many(tmp_path, seeds=(0,))
+    records.pack(tmp_path)
+    other = before[0] | {"final_loss": 123.0}
+    path = tmp_path / f"{records.key(other)}.json"
+    records.write(path, other)
+    packed = (tmp_path / records.PACKED).read_bytes()
+    for function in (records.read, records.pack):
+        with pytest.raises(InputError, match=f"another record.*Received: {re.escape(str(path))}$"):
+            function(tmp_path)
+    assert path.exists() and (tmp_path / records.PACKED).read_bytes() == packed
 
 
 def test_each_workload_file_describes_itself():

@@ -192,6 +192,50 @@ def test_a_base_rate_that_was_set_is_that_of_every_group():
     assert inner["learning_rate"]["config"]["base"] == pytest.approx(0.4)
 
 
+def _plateau(model, epochs):
+    """Halves the rate after each epoch but the first, which it compares with."""
+    callback = keras.callbacks.ReduceLROnPlateau(
+        monitor="loss", factor=0.5, patience=1, min_delta=1e9
+    )
+    problems.fit(model, epochs=epochs, callbacks=[callback])
+
+
+@pytest.mark.parametrize("multipliers", [{"bias": 0.3}, {"bias": 0.3, "kernel": 0.1}])
+def test_the_learning_rate_is_the_base_rate_of_all_groups(multipliers):
+    """Read, assigned, set and reduced as that of the plain optimizer."""
+    plain = problems.mlp(keras.optimizers.SGD(0.05))
+    default = None if "kernel" in multipliers else 1.0
+    sgd = keras.optimizers.SGD(LossAdaptiveLearningRate(0.05, C=2.0))
+    model = problems.mlp(LossAware(Layerwise(sgd, multipliers, default)))
+    for one in (plain, model):
+        one.optimizer.learning_rate.assign(0.04)
+        _plateau(one, epochs=4)
+    expected = float(keras.ops.convert_to_numpy(plain.optimizer.learning_rate))
+    assert expected == pytest.approx(0.04 / 8, rel=1e-6)
+    optimizer = model.optimizer
+    assert float(keras.ops.convert_to_numpy(optimizer.learning_rate)) == expected
+    for state, multiplier in zip(
+        optimizer.rate_states, optimizer.inner_optimizer.multipliers.values(), strict=True
+    ):
+        assert float(state.base_rate()) == pytest.approx(multiplier * expected, rel=1e-6)
+    effective = float(optimizer.effective_learning_rate)
+    assert effective == pytest.approx(expected * float(optimizer.learning_rate_factor), rel=1e-6)
+    assert optimizer.get_config()["learning_rate"] == pytest.approx(expected)
+    optimizer.C = 3.0
+    assert {float(state.C) for state in optimizer.rate_states} == {3.0}
+
+
+def test_a_base_that_follows_a_schedule_is_read_without_multiplier():
+    base = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
+    optimizer = LossAware(Layerwise(keras.optimizers.SGD(_schedule(base)), {"emb.*": 0.25}))
+    _run(optimizer, _variables())
+    assert float(optimizer.learning_rate) == pytest.approx(0.1 * 0.5**4)
+    # Of the last step, at a loss below C.
+    assert float(optimizer.effective_learning_rate) == pytest.approx(0.1 * 0.5**3)
+    with pytest.raises(TypeError, match=r"Received: learning_rate=0.3"):
+        optimizer.learning_rate = 0.3
+
+
 def test_the_logger_has_one_row_for_all_groups():
     logger = LearningRateLogger()
     optimizer = keras.optimizers.SGD(LossAdaptiveLearningRate(0.05, C=2.0))

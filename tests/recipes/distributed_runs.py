@@ -21,6 +21,7 @@ if keras.backend.backend() == "tensorflow":
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
 
+import recipes.common.training.experiment as experiment
 import recipes.gpt.recipe as gpt
 
 trained = []
@@ -31,7 +32,7 @@ def run_training(model, *rest):
     return original(model, *rest)
 
 
-original, gpt.run_training = gpt.run_training, run_training
+original, experiment.run_training = experiment.run_training, run_training
 for options in json.loads(sys.argv[2]):
     gpt.RECIPE.main(options)
     run = next(o.partition("=")[2] for o in options if o.startswith(("--name=", "--resume=")))

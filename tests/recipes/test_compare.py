@@ -7,8 +7,12 @@ import pytest
 from rich.console import Console
 
 from recipes import compare
-from recipes.common.results.plots import Curves, plot_runs, smooth
-from recipes.common.results.tables import markdown, print_table, text
+from recipes.common.results.formatting import text
+from recipes.common.results.plots import plot_runs
+from recipes.common.results.runs import Curves
+from recipes.common.results.smoothing import running_mean
+from recipes.common.results.tables import markdown, print_table
+from recipes.compare.__main__ import main
 
 
 def curves(*losses):
@@ -72,8 +76,8 @@ def test_cells():
 
 def test_smoothing_is_a_running_mean():
     values = np.array([4.0, 2.0, 6.0, 0.0])
-    np.testing.assert_allclose(smooth(values, 2), [4, 3, 4, 3])
-    np.testing.assert_allclose(smooth(values, 1), values)
+    np.testing.assert_allclose(running_mean(values, 2), [4, 3, 4, 3])
+    np.testing.assert_allclose(running_mean(values, 1), values)
 
 
 def test_averages_end_with_the_shortest_run():
@@ -87,7 +91,7 @@ def test_plot_of_nothing_yet(tmp_path):
 
 
 def test_compares_with_the_same_batches_and_weights(tiny_options, tmp_path, capsys):
-    rows = compare.main(["gpt", *tiny_options, "--schedules=none,h0h1", "--sample-tokens=0"])
+    rows = main(["gpt", *tiny_options, "--schedules=none,h0h1", "--sample-tokens=0"])
     assert [row["schedule"] for row in rows] == ["none", "h0h1"]
     (folder,) = (tmp_path / "runs").iterdir()
     assert {p.name for p in folder.iterdir() if p.is_file()} == {
@@ -125,6 +129,6 @@ def test_compares_with_the_same_batches_and_weights(tiny_options, tmp_path, caps
 )
 def test_mistakes(argv, words, capsys):
     with pytest.raises(SystemExit) as stopped:
-        compare.main(argv)
+        main(argv)
     assert stopped.value.code == 2
     assert words in capsys.readouterr().err

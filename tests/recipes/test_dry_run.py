@@ -6,9 +6,10 @@ import pytest
 from benchmarks import common, paper_sizes
 from recipes.gpt import model as models
 from recipes.gpt._xla import count_flops, deferred
+from recipes.gpt.config import GPTConfig
 from recipes.gpt.cost import training_flops
 from recipes.gpt.losses import BlockedTraining
-from recipes.gpt.recipe import RECIPE, GPTConfig
+from recipes.gpt.recipe import RECIPE
 from recipes.gpt.scale import (
     build_model,
     choose_attention,

@@ -10,7 +10,9 @@ from keras_h0h1 import step_sizes
 from recipes.common.checkpoints.snapshot import load_checkpoint
 from recipes.common.command_line.options import build, parse
 from recipes.common.results.run_folder import RunFolder
-from recipes.gpt.recipe import RECIPE, GPTConfig, resolve
+from recipes.gpt.config import GPTConfig, resolve
+from recipes.gpt.data import load_data
+from recipes.gpt.recipe import RECIPE
 from recipes.text.batches import TokenBatches
 from recipes.text.tokens import load_corpus
 
@@ -177,9 +179,10 @@ def test_more_tokens_than_the_model_has_is_an_error(tiny_options, tmp_path, caps
 def test_epochs_decide_the_steps(tiny_options):
     options = [o for o in tiny_options if not o.startswith(("--steps", "--eval-every"))]
     config = build(GPTConfig, parse([GPTConfig], [*options, "--epochs=2", "--accumulate=3"]))
-    resolved, corpus = resolve(config)
+    corpus = load_data(config)
+    resolved = resolve(config, corpus)
     windows = TokenBatches(corpus.training, 8, 4).windows
     assert resolved.steps == round(2 * windows / 12)
     assert resolved.eval_every == resolved.steps // 10
     # What a resumed run reads back is resolved already, and must not move.
-    assert resolve(resolved)[0] == resolved
+    assert resolve(resolved, corpus) == resolved

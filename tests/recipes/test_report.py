@@ -16,13 +16,15 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from recipes.common.command_line.errors import InputError
+from recipes.common.results.formatting import text as cell
 from recipes.common.results.run_folder import RunFolder
-from recipes.report import charts, markup
+from recipes.common.results.smoothing import smooth
+from recipes.report import charts
 from recipes.report.__main__ import main, report
 from recipes.report.page import build_page
 from recipes.report.probes import fit_rows
-from recipes.report.reading import final, full_rate_from, read
-from recipes.report.training import group, labels, smooth
+from recipes.report.reading import read
+from recipes.report.training import group, labels
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="reports do not depend on the backend"
@@ -311,8 +313,8 @@ def test_ticks_and_cells():
         [charts.Series(np.array([0.0, 1.0]), np.array([0.0, 1e-3]), 0)], title="t", xlabel="x"
     )
     assert "× 10⁻³" in svg
-    assert markup.digits(24.5496, largest=5000.0) == "24.5" and markup.digits(24.5496) == "24.5496"
-    assert markup.digits(float("inf")) == "∞" and markup.digits(1e-5) == "1e-05"
+    assert cell(24.5496, largest=5000.0) == "24.5" and cell(24.5496) == "24.5496"
+    assert cell(float("inf")) == "∞" and cell(1e-5) == "1e-05"
 
 
 def test_seeds_share_a_colour_and_names_tell_runs_apart(tmp_path):
@@ -338,9 +340,9 @@ def test_fits_find_the_line(tmp_path):
 def test_full_rate_from(tmp_path):
     run = read([make_run(tmp_path / "a")]).runs[0]
     # 5 (1.2345 / 5)^(i / 19) <= 2 from i = 12.45 on, and steps begin at 1.
-    assert full_rate_from(run) == 14
+    assert run.full_rate_from == 14
     run = read([make_run(tmp_path / "b", loss=2.5)]).runs[0]
-    assert full_rate_from(run) is None
+    assert run.full_rate_from is None
     assert "never let the rate reach its peak in b" in check(build_page(read([tmp_path / "b"])))
 
 
@@ -356,7 +358,7 @@ def test_a_run_in_progress(tmp_path):
 
 def test_a_diverged_run(tmp_path):
     run = make_run(tmp_path / "run", diverged=True, final_validation_loss=None, seconds=None)
-    assert final(read([run]).runs[0]) == {
+    assert read([run]).runs[0].final == {
         "training loss": 1.2345,
         "validation loss": None,
         "validation accuracy": 1.0,

@@ -10,7 +10,9 @@ import tokenizers
 
 from recipes.common.command_line.errors import InputError, MissingInputError
 from recipes.common.command_line.options import build, parse
-from recipes.gpt.recipe import RECIPE, GPTConfig, resolve
+from recipes.gpt.config import GPTConfig, resolve
+from recipes.gpt.data import load_data
+from recipes.gpt.recipe import RECIPE
 from recipes.text.batches import TokenBatches, validation_windows
 from recipes.text.shards import INDEX, ShardedTokens, open_shards, sealed
 from recipes.text.tokens import load_corpus
@@ -132,8 +134,8 @@ def test_a_gpt_trains_on_shards(shards, tiny_options, tmp_path, capsys):
 
 def test_the_vocabulary_comes_from_the_shards(shards, tiny_options):
     def resolved(*options):
-        given = parse([GPTConfig], [f"--data={shards}", *options])
-        return resolve(build(GPTConfig, given))[0].vocabulary
+        config = build(GPTConfig, parse([GPTConfig], [f"--data={shards}", *options]))
+        return resolve(config, load_data(config)).vocabulary
 
     size = json.loads((shards / INDEX).read_text())["vocabulary_size"]
     assert 257 < size <= 300
@@ -215,7 +217,7 @@ def test_nothing_held_out_is_said(text_folder, tmp_path):
 @pytest.mark.parametrize("name", ["x.parquet", "x.jsonl", "x.jsonl.gz", "hf:some/where"])
 def test_what_must_be_tokenised_first_is_said(name):
     with pytest.raises(ValueError, match=r"recipes\.tokenize --data .*Received: data="):
-        resolve(build(GPTConfig, parse([GPTConfig], [f"--data={name}"])))
+        load_data(build(GPTConfig, parse([GPTConfig], [f"--data={name}"])))
 
 
 def test_shards_are_read_alone(shards, text_folder):

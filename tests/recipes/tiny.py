@@ -9,11 +9,11 @@ import keras
 import numpy as np
 
 from recipes.common.checkpoints import snapshot as checkpoints
-from recipes.common.checkpoints.snapshot import load_checkpoint
 from recipes.common.command_line.settings import Training
 from recipes.common.recipe import Recipe
 from recipes.common.training import loop as training
-from recipes.common.training.loop import Task, run_training
+from recipes.common.training.experiment import Experiment
+from recipes.common.training.loop import Task
 from recipes.common.training.optimizers import build_adamw
 
 FEATURES, CLASSES = 8, 3
@@ -39,16 +39,35 @@ def batches(start: int):
         yield x, (x[:, 0] > 0).astype("int32") + (x[:, 1] > 1)
 
 
-def train(config, folder, console):
-    defaults = {"steps": 30, "batch_size": 4, "accumulate": 2, "checkpoint_every": 2}
-    config = config.resolved(1000, defaults, initial_loss=1.0)
-    folder.check_data("noise", "0")
-    if not folder.config_path.exists():
-        folder.write_config(config)
-    checkpoint = folder.latest_checkpoint()
-    if checkpoint:
-        model = load_checkpoint(checkpoint[0])
-    else:
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """The data: all there is to say about it."""
+
+    source: str = "noise"
+
+
+class TinyExperiment(Experiment):
+    def load_data(self):
+        return Noise()
+
+    def resolve(self):
+        defaults = {"steps": 30, "batch_size": 4, "accumulate": 2, "checkpoint_every": 2}
+        return self.config.resolved(1000, defaults, initial_loss=1.0)
+
+    def fingerprint(self):
+        return "0"
+
+    def task(self):
+        return Task(
+            batches=batches,
+            validation=next(batches(10**8)),
+            unit="examples",
+            units_per_update=8,
+            baselines={},
+            source=self.data.source,
+        )
+
+    def build_model(self):
         model = keras.Sequential(
             [
                 keras.Input((FEATURES,)),
@@ -59,23 +78,21 @@ def train(config, folder, console):
             ]
         )
         model.compile(
-            build_adamw(config),
+            build_adamw(self.config),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             # TensorFlow and PyTorch run it sooner than they compile it.
             jit_compile=keras.backend.backend() == "jax",
         )
-    task = Task(
-        batches=batches,
-        validation=next(batches(10**8)),
-        unit="examples",
-        units_per_update=8,
-        baselines={},
-        source="noise",
-    )
-    return run_training(model, task, config, folder, console)
+        return model
+
+    def introduction(self):
+        return "A dense network on noise"
+
+    def report(self, model, summary):
+        pass
 
 
-RECIPE = Recipe("tiny", TinyConfig, train, "A test.")
+RECIPE = Recipe("tiny", TinyConfig, TinyExperiment, "A test.")
 
 
 def main(argv: list[str], write_delay: float = 0.0, batch_delay: float = 0.0) -> None:

@@ -7,10 +7,12 @@ batch `(..., n)` of them.
 
 from keras_h0h1.theory.problems.base import Problem
 from keras_h0h1.theory.problems.closures import Affine, Ridge, Scaled, Shifted, Sum, mean
+from keras_h0h1.theory.problems.deep_linear import DeepLinearNet
 from keras_h0h1.theory.problems.exponential import ExponentialMean
 from keras_h0h1.theory.problems.factorisation import LinearChain, ScalarFactorisation
 from keras_h0h1.theory.problems.hard import HardFamily, HardFunction
 from keras_h0h1.theory.problems.hyperbolic import Cosh, Separation
+from keras_h0h1.theory.problems.leaky_relu import LeakyReLUNet
 from keras_h0h1.theory.problems.logistic import Logistic
 from keras_h0h1.theory.problems.polynomial import DoubleWell, NormPower, Quadratic
 from keras_h0h1.theory.problems.two_layer import TwoLayerNet
@@ -18,10 +20,12 @@ from keras_h0h1.theory.problems.two_layer import TwoLayerNet
 __all__ = [
     "Affine",
     "Cosh",
+    "DeepLinearNet",
     "DoubleWell",
     "ExponentialMean",
     "HardFamily",
     "HardFunction",
+    "LeakyReLUNet",
     "LinearChain",
     "Logistic",
     "NormPower",

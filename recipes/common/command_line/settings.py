@@ -7,6 +7,7 @@ from typing import Any, Literal
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import check_options, flag, option
 from recipes.common.distribution.distribute import KINDS
+from recipes.common.results.configuration import SINGLE_RUN
 
 SCHEDULES = ("none", "linear", "h0h1")
 """The schedules that the papers compare."""
@@ -15,6 +16,8 @@ ALL_SCHEDULES = (*SCHEDULES, "auto")
 # diverge; losses as far from 0 as float32 can divide by C.
 LARGEST_RATE, LARGEST_LOSS, MOST_STEPS = 1e18, 1e12, 10**9
 LARGEST_SEED = 2**32 - 1  # NumPy's
+SINGLE_RUN_OPTIONS = ("schedule", "seed", *sorted(SINGLE_RUN))
+"""Options of `Training` that `recipes.compare` sets itself, or that have no meaning for it."""
 
 
 @dataclasses.dataclass

@@ -1,47 +1,18 @@
 """The picture of one run or of several: loss, and effective rate, over the updates."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from recipes.common.files.writing import atomic
-from recipes.common.results.run_folder import RunFolder
+from recipes.common.results.runs import Curves
+from recipes.common.results.smoothing import smooth
 
 # Okabe and Ito's colours, which people with any colour vision can tell apart; with a dash of its
 # own for each line, so that a print in grey can be read too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
-
-
-@dataclasses.dataclass(frozen=True)
-class Curves:
-    """What there is to draw of a run.
-
-    Args:
-        metrics: Columns of `metrics.csv`, by name.
-        evaluations: Columns of `evaluations.csv`, by name.
-    """
-
-    metrics: dict[str, np.ndarray]
-    evaluations: dict[str, np.ndarray]
-
-    @classmethod
-    def read(cls, folder: RunFolder) -> "Curves":
-        def columns(name):
-            rows = folder.read(name)
-            return {k: np.array([row[k] for row in rows]) for k in rows[0]} if rows else {}
-
-        return cls(columns("metrics.csv"), columns("evaluations.csv"))
-
-
-def smooth(values: np.ndarray, width: int) -> np.ndarray:
-    """The mean over the last `width` values; over fewer at the beginning."""
-    total = np.cumsum(np.insert(np.asarray(values, np.float64), 0, 0.0))
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - width)
-    return (total[ends] - total[starts]) / (ends - starts)
 
 
 def plot_runs(
@@ -111,10 +82,8 @@ def _accuracies(axes, curves: Curves, label: str, style: dict, alone: bool) -> N
 def _trained_and_held_out(axes, curves, name, label, style, alone) -> None:
     metrics, evaluations = curves.metrics, curves.evaluations
     if name in metrics:
-        width = max(1, len(metrics["step"]) // 50)
         axes.plot(
-            metrics["step"],
-            smooth(metrics[name], width),
+            *smooth(metrics["step"], metrics[name]),
             color=style["color"],
             alpha=0.35,
             linewidth=1.2,
@@ -137,7 +106,7 @@ def _rates(axes, curves: Curves, label: str, style: dict, alone: bool) -> None:
     if not metrics:
         return
     axes.plot(metrics["step"], metrics["learning_rate"], label=label, **style)
-    if alone and np.any(metrics["factor"] < 1):
+    if alone and "base_learning_rate" in metrics and np.any(metrics["factor"] < 1):
         axes.plot(
             metrics["step"],
             metrics["base_learning_rate"],

@@ -1,7 +1,6 @@
 """Comparisons as a table: on the screen, as Markdown and as data."""
 
 import csv
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recipes.common.files.writing import atomic
-
-
-def text(value: Any) -> str:
-    """How a cell reads: four digits after the point for losses, a dash for what there is not."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
-    return str(value)
+from recipes.common.results.formatting import largest, text
 
 
 def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str = "") -> None:
@@ -28,9 +17,15 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console, title: str = "
     table = Table(title=title or None, title_justify="left")
     for name, value in rows[0].items():
         table.add_column(name, justify="left" if isinstance(value, str) else "right")
-    for row in rows:
-        table.add_row(*map(text, row.values()))
+    for cells in _cells(rows):
+        table.add_row(*cells)
     console.print(table)
+
+
+def _cells(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """What the cells of each row read, with as many digits in all numbers of a column."""
+    sizes = {name: largest([row[name] for row in rows]) for name in rows[0]}
+    return [[text(value, sizes[name]) for name, value in row.items()] for row in rows]
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
@@ -43,7 +38,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     |---|---|
     | none | 1.5000 |
     """
-    lines = [list(rows[0]), *(map(text, row.values()) for row in rows)]
+    lines = [list(rows[0]), *_cells(rows)]
     header, *body = ("| " + " | ".join(line) + " |" for line in lines)
     return "\n".join([header, "|" + "---|" * len(rows[0]), *body])
 

@@ -3,21 +3,48 @@
 import importlib
 
 from recipes.common.command_line.errors import InputError
-from recipes.vision.data.images import ImageArray, ImageData, Split
+from recipes.vision.data.images import DataSet, ImageArray, ImageData, Split
 from recipes.vision.data.search import MissingData
 
-__all__ = ["DATASETS", "ImageArray", "ImageData", "MissingData", "Split", "load_images"]
+__all__ = [
+    "DATASETS",
+    "DataSet",
+    "ImageArray",
+    "ImageData",
+    "MissingData",
+    "Split",
+    "find_dataset",
+    "load_images",
+]
 
-# What reads each, imported when asked for, since some need packages that others do not.
-_READERS = {
-    "digits": "digits:load",
-    "fashion-mnist": "fashion_mnist:load",
-    "cifar10": "cifar:load_cifar10",
-    "cifar100": "cifar:load_cifar100",
-    "imagenet32": "imagenet32:load",
-    "folder": "folder:load",
+# Where the `DataSet` of each is; imported when asked for, since some need packages that others do
+# not.
+_MODULES = {
+    "digits": "digits:DIGITS",
+    "fashion-mnist": "fashion_mnist:FASHION_MNIST",
+    "cifar10": "cifar:CIFAR10",
+    "cifar100": "cifar:CIFAR100",
+    "imagenet32": "imagenet32:IMAGENET32",
+    "folder": "folder:FOLDER",
 }
-DATASETS = tuple(_READERS)
+DATASETS = tuple(_MODULES)
+
+
+def find_dataset(name: str) -> DataSet:
+    """The data set of that name, not yet read.
+
+    Raises:
+        InputError: If there is none.
+
+    Example:
+
+    >>> find_dataset("digits").epochs
+    60.0
+    """
+    if name not in _MODULES:
+        raise InputError(f"`name` must be one of {', '.join(DATASETS)}. Received: name={name}")
+    module, attribute = _MODULES[name].split(":")
+    return getattr(importlib.import_module(f"recipes.vision.data.{module}"), attribute)
 
 
 def load_images(name: str, folder: str | None = None, image_size: int | None = None) -> ImageData:
@@ -42,13 +69,10 @@ def load_images(name: str, folder: str | None = None, image_size: int | None = N
     >>> data.training.images.shape, data.training.images.dtype.name, len(data.validation)
     ((1437, 8, 8, 1), 'uint8', 360)
     """
-    if name not in _READERS:
-        raise InputError(f"`name` must be one of {', '.join(DATASETS)}. Received: name={name}")
-    if image_size is not None and name != "folder":
+    dataset = find_dataset(name)
+    if image_size is not None and not dataset.resizable:
         raise InputError(
             f"`image_size` is for a folder of images; {name} has its own. "
             f"Received: image_size={image_size}"
         )
-    module, function = _READERS[name].split(":")
-    read = getattr(importlib.import_module(f"recipes.vision.data.{module}"), function)
-    return read(folder) if image_size is None else read(folder, image_size)
+    return dataset.load(folder) if image_size is None else dataset.load(folder, image_size)

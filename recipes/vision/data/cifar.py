@@ -9,7 +9,7 @@ import numpy as np
 
 from recipes.common.command_line.errors import InputError
 from recipes.common.files.reading import first_line, open_file, read_bytes
-from recipes.vision.data.images import ImageData, Split, check_labels, image_data
+from recipes.vision.data.images import DataSet, ImageData, Split, check_labels, image_data
 from recipes.vision.data.pickles import load_pickle, planes_to_images, read_pickle
 from recipes.vision.data.search import keras_datasets, missing
 
@@ -253,3 +253,7 @@ def _binary_batch(form: _Form, path: Path) -> tuple[np.ndarray, np.ndarray]:
     labels = check_labels(rows[:, form.label_bytes - 1], form.classes, str(path))
     images = planes_to_images(rows[:, form.label_bytes :], SIDE, str(path))
     return _checked(form, images, labels, path.name, str(path))
+
+
+CIFAR10 = DataSet(load_cifar10, epochs=200.0)
+CIFAR100 = DataSet(load_cifar100, epochs=200.0)

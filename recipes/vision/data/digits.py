@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from recipes.common.command_line.errors import InputError
-from recipes.vision.data.images import ImageData, Split, image_data
+from recipes.vision.data.images import DataSet, ImageData, Split, image_data
 
 HELD_OUT = 360  # a fifth
 
@@ -35,3 +35,13 @@ def load(folder: str | None = None) -> ImageData:
         tuple("0123456789"),
         f"digits of scikit-learn {sklearn.__version__}, a fixed stratified split",
     )
+
+
+DIGITS = DataSet(
+    load,
+    epochs=60.0,
+    quick=(6.0, 12.0),  # a few minutes on two CPU cores
+    batch_size=64,
+    crop=1,
+    flip=False,
+)

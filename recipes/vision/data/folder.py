@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from recipes.common.command_line.errors import InputError
 from recipes.common.files.reading import first_line, read_bytes
-from recipes.vision.data.images import ImageData, Split, image_data
+from recipes.vision.data.images import DataSet, ImageData, Split, image_data
 from recipes.vision.data.search import missing
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -300,3 +300,6 @@ def _split(files: Files, classes: list[str], size: int, kept: bool, account: Pix
             for index, image in enumerate(decoded):
                 images[index] = image
     return Split(images, labels)
+
+
+FOLDER = DataSet(load, epochs=90.0, resizable=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from recipes.common.command_line.errors import InputError
 from recipes.common.files.reading import NPY_HEADER, first_line, npy_header, regular_file
-from recipes.vision.data.images import ImageData, Split, as_array, check_labels, image_data
+from recipes.vision.data.images import DataSet, ImageData, Split, as_array, check_labels, image_data
 from recipes.vision.data.pickles import planes_to_images, read_pickle
 from recipes.vision.data.search import missing
 
@@ -168,3 +168,6 @@ def _read_npy(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
         )
     array = np.frombuffer(content, header.dtype, offset=header.offset)
     return array.reshape(header.shape, order=header.order)
+
+
+IMAGENET32 = DataSet(load, epochs=90.0, quick=(0.1, 0.1))

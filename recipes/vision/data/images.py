@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,6 +68,35 @@ class ImageData:
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of an image."""
         return tuple(self.training.images.shape[1:])
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """How a data set is read, and what it means for options that are left open.
+
+    A new data set is a module with one of these and a line in `recipes.vision.data`.
+
+    Args:
+        load: From a folder, or `None` for the usual places, to the images; with `resizable` also
+            from a height and width.
+        epochs: Passes over the data that such models are usually trained for.
+        quick: Passes with `--quick`, of convolutional networks and of Transformers.
+        batch_size: Images in a micro-batch.
+        crop: Pixels by which training images are shifted.
+        flip: Whether half of the training images are mirrored.
+        resizable: Whether the images have no size of their own.
+        short_runs: For models by name, options of a run of a minute or two on two CPU cores, of
+            which `recipes.compare` makes many; `"peak_lr"` by optimizer.
+    """
+
+    load: Callable[..., ImageData]
+    epochs: float
+    quick: tuple[float, float] = (1.0, 1.0)
+    batch_size: int = 128
+    crop: int = 4
+    flip: bool = True
+    resizable: bool = False
+    short_runs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 def image_data(

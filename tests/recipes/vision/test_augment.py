@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from recipes.vision.augment import Augmentation, Augmenter, crop_and_flip, default_augmentation
+from recipes.vision.augment import Augmentation, Augmenter, crop_and_flip
 from recipes.vision.rand_augment import RandAugment, equalize
 
 SHAPE = (12, 12, 3)
@@ -220,5 +220,3 @@ def test_augmentation_is_checked_and_described():
     assert Augmentation().description == "none"
     everything = Augmentation(4, True, 0.2, 1.0, 0.9)
     assert everything.description == "crop 4, flip, mixup 0.2, cutmix 1, randaugment 0.9"
-    assert not default_augmentation("digits").flip
-    assert default_augmentation("cifar10") == Augmentation(crop=4, flip=True)

@@ -9,9 +9,9 @@ from PIL import Image
 
 from recipes.vision import recipe
 from recipes.vision.data import ImageData, Split
+from recipes.vision.data.fingerprint import fingerprint
 from recipes.vision.data.folder import Decoded
 from recipes.vision.data.imagenet32 import Chunks
-from recipes.vision.recipe import fingerprint
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="data does not depend on the backend"

@@ -17,6 +17,7 @@ from recipes.common.results.plots import Curves
 from recipes.common.results.run_folder import RunFolder
 from recipes.common.training.averages import averaged_weights, innermost
 from recipes.common.training.loop import evaluation_batch
+from recipes.compare.__main__ import main as compare_main
 from recipes.vision import model as models
 from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.data import load_images
@@ -291,7 +292,7 @@ def test_the_table_has_accuracies_with_their_spread():
 
 def test_compares_models_and_schedules(tiny, tmp_path, capsys):
     options = [o for o in tiny if not o.startswith("--model")]
-    table = compare.main(["vision", *options, "--schedules=none,h0h1", "--seeds=1", "--steps=2"])
+    table = compare_main(["vision", *options, "--schedules=none,h0h1", "--seeds=1", "--steps=2"])
     assert [(row["model"], row["schedule"]) for row in table] == [
         ("resnet8", "none"), ("resnet8", "h0h1"), ("vit-micro", "none"), ("vit-micro", "h0h1"),
     ]  # fmt: skip
