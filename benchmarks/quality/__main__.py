@@ -38,12 +38,18 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, explanation in COMMANDS.items():
         command = commands.add_parser(name, help=explanation, description=explanation)
-        command.add_argument("study", help="scan, develop, choose, spikes or test")
+        command.add_argument("study", help="such as scan, develop, test or evidence")
         command.add_argument("--results", type=Path, help="folder instead of the study's own")
         if name in ("run", "list"):
             command.add_argument("--workloads", help="names, with commas; default: the study's")
             command.add_argument("--methods", help="names or families, with commas; default: all")
             command.add_argument("--updates", type=int, help="instead of each workload's own")
+            command.add_argument(
+                "--subset",
+                choices=("cpu", "gpu"),
+                default="cpu",
+                help="of evidence: gpu has larger batches and more updates",
+            )
         if name == "run":
             command.add_argument("--limit-minutes", type=float, help="stop after so long")
             command.add_argument("--backwards", action="store_true", help="from the queue's end")
@@ -57,11 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import keras
 
-    from benchmarks.quality import choice, records, report, studies
+    from benchmarks.quality import choice, evidence, records, studies
     from recipes.common.command_line.errors import InputError
 
-    if options.study not in studies.STUDIES:
-        parser.error(f"the studies are {', '.join(studies.STUDIES)}. Received: {options.study}")
+    every = {**studies.STUDIES, **evidence.STUDIES}
+    if getattr(options, "subset", "cpu") == "gpu":
+        options.study = f"{options.study}-gpu"
+    if options.study not in every:
+        parser.error(f"the studies are {', '.join(every)}. Received: {options.study}")
     if keras.backend.backend() != "jax":
         parser.error(f"the trials run on JAX alone. Received: {keras.backend.backend()}")
     folder = options.results or records.RESULTS / options.study
@@ -69,36 +78,68 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "pack":
             print(f"{records.pack(folder)} files are now lines of {folder / records.PACKED}")
         elif options.command == "report":
-            print(report.write_report(options.study, folder))
+            print(_report(options.study, folder))
         elif options.command == "choose":
             print(choice.ranking(folder))
         else:
-            return _work(options, studies.STUDIES[options.study], folder)
+            return _work(options, every[options.study], folder)
     except InputError as error:
         parser.error(str(error))
     return 0
 
 
+def _report(study: str, folder: Path) -> Path:
+    from benchmarks.quality import evidence, evidence_report, report
+
+    if study in evidence.STUDIES:
+        return evidence_report.write_report(folder)
+    return report.write_report(study, folder)
+
+
 def _work(options: argparse.Namespace, study, folder: Path) -> int:
     """`run` and `list`."""
     from benchmarks.quality import records, studies
+    from benchmarks.quality.rounds import QueueStudy
     from recipes.common.command_line.errors import InputError
 
+    if options.study.endswith("-gpu") and not _has_gpu():
+        raise InputError(
+            "This study needs a GPU, and JAX sees none here; `--subset cpu` does without. "
+            "Received: --subset gpu"
+        )
     names, methods = (
         [part for part in text.split(",") if part] if text else None
         for text in (options.workloads, options.methods)
     )
     try:
-        queue = list(studies.trials(study, names, methods, options.updates))
+        if isinstance(study, QueueStudy):
+            queues = study.queues(folder, names, methods, options.updates)
+        else:
+            queues = [("", list(studies.trials(study, names, methods, options.updates)))]
+        if options.command == "list":
+            for letter, queue in queues:
+                for trial in queue:
+                    done = "done" if records.exists(trial, folder) else "to do"
+                    print(*filter(None, (done, letter, studies.describe(trial))))
+            return 0
+        if isinstance(study, QueueStudy):
+            left = study.run(
+                folder, names, methods, options.updates, options.limit_minutes, options.backwards
+            )
+            print(f"{left} trials of this round are left" if left else "All rounds are done")
+            return 3 if left else 0
+        ((_, queue),) = queues
     except ValueError as error:
         raise InputError(str(error)) from error
-    if options.command == "list":
-        for trial in queue:
-            print("done" if records.exists(trial, folder) else "to do", studies.describe(trial))
-        return 0
     left = studies.run(queue[::-1] if options.backwards else queue, folder, options.limit_minutes)
     print(f"{len(queue) - left} of {len(queue)} trials are in {folder}")
     return 3 if left else 0
+
+
+def _has_gpu() -> bool:
+    import jax
+
+    return jax.devices()[0].platform == "gpu"
 
 
 if __name__ == "__main__":

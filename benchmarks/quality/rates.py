@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_h0h1 import LossAdaptiveLearningRate
-from keras_h0h1.schedules import AutoC
+from keras_h0h1.schedules import AutoC, NormConstrainedLearningRate
 
 NO_END = 1e30
 """The patience that no run has."""
@@ -49,6 +49,28 @@ class SharedCourse(keras.optimizers.schedules.LearningRateSchedule):
         return value["peak_rate"] * warmup * decay(step, value["updates"])
 
 
+class ConstantCourse(SharedCourse):
+    """The same without the decay at the end, for methods that average instead of decaying."""
+
+    def __call__(self, step):
+        value = {k: ops.convert_to_tensor(v) for k, v in self._variables.items()}
+        step = ops.cast(step, "float32")
+        warmup = ops.minimum((step + 1.0) / ops.maximum(value["warmup_updates"], 1.0), 1.0)
+        return value["peak_rate"] * warmup
+
+
+class RepeatedWarmup(SharedCourse):
+    """The course with a second warm-up, as long as the first, from the middle of the run on."""
+
+    def __call__(self, step):
+        value = {k: ops.convert_to_tensor(v) for k, v in self._variables.items()}
+        updates = ops.cast(step, "float32") + 1.0
+        middle = ops.floor(value["updates"] / 2.0)
+        updates = ops.where(updates > middle, updates - middle, updates)
+        warmup = ops.minimum(updates / ops.maximum(value["warmup_updates"], 1.0), 1.0)
+        return value["peak_rate"] * warmup * decay(ops.cast(step, "float32"), value["updates"])
+
+
 class TunableRule(LossAdaptiveLearningRate):
     """`LossAdaptiveLearningRate(base, C=AutoC(...))` whose constants are inputs.
 
@@ -80,3 +102,24 @@ class TunableRule(LossAdaptiveLearningRate):
         object.__setattr__(rule.C, "first", 1)
         rule.rho, rule.smoothing = state["rho"], state["smoothing"]
         return LossAdaptiveLearningRate.update(rule, state, loss, gradient_norm)
+
+
+class TunableNormConstrained(NormConstrainedLearningRate):
+    """`NormConstrainedLearningRate` whose peak gap is a share of the first gap, an input.
+
+    The warm-up half alone, as its authors use it: the decay is that of the course.
+    """
+
+    def __init__(self, base: keras.optimizers.schedules.LearningRateSchedule):
+        super().__init__(base, peak_gap=1.0, decay=False)
+
+    def initial_state(self) -> dict[str, float]:
+        return super().initial_state() | {"fraction": 0.5}
+
+    def update(self, state, loss, gradient_norm=None):
+        rule = copy.copy(self)
+        rule._in_use = False
+        gap = ops.maximum(loss - self._f_star, self.eps)
+        first = ops.where(state["first_gap"] > 0.0, state["first_gap"], gap)
+        rule.peak_gap = state["fraction"] * first
+        return NormConstrainedLearningRate.update(rule, state, loss, gradient_norm)

@@ -48,7 +48,10 @@ class Study:
 
 STUDIES: dict[str, Study] = {
     "scan": Study(
-        ("development", "test", "situation"), (NONE, LINEAR[2]), seeds=(SCAN_SEED,), wider=True
+        ("development", "test", "situation", "evidence"),
+        (NONE, LINEAR[2]),
+        seeds=(SCAN_SEED,),
+        wider=True,
     ),
     "develop": Study(
         ("development",), (NONE, *LINEAR, *candidates.ROUND_1, *candidates.ROUND_2), seeds=(0,)

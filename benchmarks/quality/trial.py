@@ -76,6 +76,9 @@ class Program:
         self.optimizer_values = [keras.ops.convert_to_numpy(v) for v in self.optimizer.variables]
         self.metrics_values = [np.zeros(v.shape, v.dtype) for v in self.model.metrics_variables]
         self.held_out = tuple(jax.numpy.asarray(array) for array in workload.held_out())
+        self.other = None
+        if workload.other_held_out is not None:
+            self.other = tuple(map(jax.numpy.asarray, workload.other_held_out()))
         self.before: dict[int, dict] = {}  # By seed, the evaluation before training.
         self._train = jax.jit(self._train_all)
         self._evaluate = jax.jit(self._evaluate_all)
@@ -126,19 +129,29 @@ class Program:
         if seed not in self.before:
             start = weights, others, self.metrics_values
             self.before[seed] = self._evaluate(start, self.held_out)
-        (weights, others, _), (losses, rates) = self._train((weights, others, values), batches)
+        state, (losses, rates) = self._train((weights, others, values), batches)
+        weights, others, optimizer_values = state
+        if hasattr(self.optimizer, "averages"):
+            weights = self.optimizer.averages(weights, optimizer_values)
         logs = self._evaluate((weights, others, self.metrics_values), self.held_out)
+        other = None
+        if self.other is not None:
+            other = float(
+                self._evaluate((weights, others, self.metrics_values), self.other)["loss"]
+            )
         losses, rates = np.asarray(losses, np.float64), np.asarray(rates, np.float64)
         course = rate * np.asarray(decay(np.arange(updates, dtype=np.float32), float(updates)))
         if np.isnan(rates).all():
             # No rule: the course with its warm-up, which the optimizer itself can tell.
             warmup = dict(zip(self.names, values, strict=True)).get("warmup_updates", 0.0)
             rates = course * np.minimum(np.arange(1, updates + 1) / max(float(warmup), 1.0), 1.0)
+            rates = rates * method.factor(self.optimizer, updates)
         return {
             "losses": losses,
             # A peak rate of 0 has no factor.
             "factors": rates / np.where(course > 0.0, course, np.nan),
             "initial": {name: float(value) for name, value in self.before[seed].items()},
+            "other": other,
             "final": {name: float(value) for name, value in logs.items()},
             "weights": [np.asarray(value) for value in weights],
         }
@@ -178,6 +191,7 @@ def record(trial: Trial, program: Program) -> dict[str, Any]:
         "final_loss": final,
         "final_metric": result["final"].get(program.workload.metric),
         "metric": program.workload.metric,
+        **({} if result["other"] is None else {"other_final_loss": result["other"]}),
         "initial_loss": initial,
         "trivial_loss": trivial,
         "diverged": diverged,

@@ -11,6 +11,7 @@ import numpy as np
 Arrays = tuple[np.ndarray, ...]
 
 DEVELOPMENT, TEST, SITUATION, CORRUPTED = "development", "test", "situation", "corrupted"
+EVIDENCE, EVIDENCE_SITUATION = "evidence", "evidence situation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,9 @@ class Workload:
         name: The name of its file.
         kind: `"development"`: a rule may be chosen on it; `"test"`: it is run once, with the rule
             as it is; `"situation"`: the same, for a change that a step count cannot see;
-            `"corrupted"`: for the study of the spike guard.
+            `"corrupted"`: for the study of the spike guard; `"evidence"`: for the study of that
+            name alone, which the test workloads take part in as well; `"evidence situation"`: for
+            the study `situations`.
         description: One sentence for the report.
         version: Goes up whenever a change alters the results: old ones are then not taken for new.
         updates: Number of updates.
@@ -35,6 +38,7 @@ class Workload:
         compile: Fresh arguments for `model.compile`, without the optimizer; nothing for a model
             with a `train_step` of its own.
         metric: The entry of the evaluation's logs that is recorded beside the loss.
+        other_held_out: Further batches that a loss is recorded of and that no score counts.
         start: From the seed, the values of the model's weights at the start, or `None` for those
             that the model was built with.
     """
@@ -52,6 +56,7 @@ class Workload:
     trivial_loss: Callable[[], float]
     compile: Callable[[], dict] = dict
     metric: str | None = None
+    other_held_out: Callable[[], Arrays] | None = None
     start: Callable[[int], list[np.ndarray]] | None = None
 
 
@@ -63,14 +68,20 @@ def workload_names() -> list[str]:
 
 
 def load_workload(name: str) -> Workload:
-    """The workload of that name.
+    """The workload of that name; `NAME@CHANGE` is one of `variants`.
 
     Raises:
         ValueError: If there is none.
     """
+    name, _, change = name.partition("@")
     if name not in workload_names():
         raise ValueError(
             f"There is no such workload; there are {', '.join(workload_names())}. "
             f"Received: workload={name}"
         )
-    return importlib.import_module(f"benchmarks.quality.workloads.{name}").WORKLOAD
+    found = importlib.import_module(f"benchmarks.quality.workloads.{name}").WORKLOAD
+    if not change:
+        return found
+    from benchmarks.quality.variants import varied
+
+    return varied(found, change)
