@@ -40,15 +40,8 @@ from recipes.text.documents import (
 from recipes.text.shards import TOKENIZER
 from recipes.text.sources import Input, find_inputs
 from recipes.text.tokenizer import read_tokenizer, train_tokenizer
-from recipes.tokenize.sharding import (
-    LOCK,
-    Progress,
-    begin,
-    check_same,
-    new_index,
-    resumable,
-    write_shards,
-)
+from recipes.tokenize.index import LOCK, begin, check_same, new_index, resumable
+from recipes.tokenize.sharding import Progress, write_shards
 
 # Keras is not imported here, nor by what is imported: it would take more memory than the work.
 

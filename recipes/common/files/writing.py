@@ -5,8 +5,9 @@ import errno
 import json
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,24 @@ def atomic(path: Path) -> Iterator[Path]:
         if os.name == "posix":
             # The rename itself; elsewhere a folder cannot be opened.
             _flush(path.parent)
+
+
+def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes a folder beside `path` and then puts it in its place.
+
+    Args:
+        path: The folder; one that is there is deleted.
+        write: Fills the folder that it is given, which does not exist yet.
+
+    Raises:
+        StorageError: If the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    with writing(path), tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=path.parent) as scratch:
+        write(Path(scratch) / path.name)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(Path(scratch) / path.name, path)
 
 
 def is_partial(path: Path) -> bool:

@@ -19,15 +19,15 @@ import filelock
 from recipes.common.checkpoints.folder import CheckpointFolder
 from recipes.common.checkpoints.reading import read_header
 from recipes.common.command_line.errors import InputError, MissingInputError
-from recipes.common.command_line.options import build
+from recipes.common.command_line.options import build, with_present_names
 from recipes.common.files.reading import read_bytes, read_json, regular_file
 from recipes.common.files.writing import atomic, discard_partials, write_json, writing
 
 _LOCK = "run.lock"
 
-# What a resumed run may be given anew; all else comes from its config.json.
-_ANEW = {"keep", "checkpoint_every", "distribute", "model_shards"}
-NOT_THE_EXPERIMENT = {"resume", "stop_after", "suggest", "runs", "name", *_ANEW}
+# Options that a resumed run may change; all else comes from its config.json.
+_CHANGEABLE = {"max_to_keep", "checkpoint_every", "distribute", "model_shards"}
+NOT_THE_EXPERIMENT = {"resume", "stop_after", "suggest", "runs", "name", *_CHANGEABLE}
 
 # Files that are written at the end.
 _RESULTS = ("model.keras", "summary.json", "plot.png", "sample.txt")
@@ -175,6 +175,7 @@ class RunFolder:
             values = read_json(self.config_path)
         except InputError as error:
             raise InputError(f"The run's configuration is damaged. {error}") from None
+        values = with_present_names(cls, values)
         hints = typing.get_type_hints(cls)
         names = {field.name for field in dataclasses.fields(cls)}
         for name, value in values.items():
@@ -199,13 +200,13 @@ class RunFolder:
         self._check_configuration(stored)
         self._check_anew(stored)
         self._check_places()
-        anew = {name: given[name] for name in _ANEW if name in given}
+        changed = {name: given[name] for name in _CHANGEABLE if name in given}
         return dataclasses.replace(
             stored,
             resume=str(self.path),
             stop_after=given.get("stop_after"),
             suggest=given.get("suggest", False),
-            **anew,
+            **changed,
         )
 
     def _check_configuration(self, stored: Any) -> None:
@@ -215,7 +216,7 @@ class RunFolder:
             return
         path, _ = checkpoint
         now = configuration(stored)
-        for name, value in read_header(path)["run"].items():
+        for name, value in with_present_names(type(stored), read_header(path)["run"]).items():
             if name in now and now[name] != value:
                 raise ValueError(
                     f"The configuration is not that of the checkpoint {path}, which had "
