@@ -358,6 +358,11 @@ def tensorboard_is_a_file(folder):
     (folder / "tensorboard").write_text("")
 
 
+@refused("There is a file where a folder is needed")
+def preset_is_a_file(folder):
+    (folder / "preset").write_text("")
+
+
 @refused("There is a folder where a file is needed")
 def final_model_is_a_folder(folder):
     (folder / "model.keras").mkdir()

@@ -134,7 +134,8 @@ def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
         StorageError: If the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    with writing(path), tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=path.parent) as scratch:
+    prefix = f"{_PARTIAL}{os.getpid()}-"
+    with writing(path), tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as scratch:
         write(Path(scratch) / path.name)
         if path.exists():
             shutil.rmtree(path)
@@ -147,13 +148,15 @@ def is_partial(path: Path) -> bool:
 
 
 def discard_partials(folder: Path) -> None:
-    """Deletes what a killed process was writing by `atomic`, and nothing else.
+    """Deletes what a killed process was writing by `atomic` or `replace_folder`; nothing else.
 
     For a folder that this program made, while no other process writes there.
     """
     for partial in folder.glob(_PARTIAL + "*"):
         if is_partial(partial):
             partial.unlink(missing_ok=True)
+        elif _OURS.fullmatch(partial.name) and partial.is_dir() and not partial.is_symlink():
+            shutil.rmtree(partial)
 
 
 def write_json(path: Path, value: Any) -> None:

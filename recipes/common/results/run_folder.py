@@ -56,7 +56,8 @@ class RunFolder:
     | `evaluations.csv` | one row per evaluation: training and validation loss |
     | `tensorboard/` | the same for TensorBoard |
     | `checkpoints/step-N.npz` | all that moves, after N updates; what `--resume` reads |
-    | `model.keras` | the final model |
+    | `model.keras` | the final model, as a task of KerasHub |
+    | `preset/` | the same for `from_preset`, where KerasHub has such a model |
     | `data.json` | which data, with a fingerprint that a resumed run has to meet |
     | `plot.png`, `summary.json` | the run at a glance |
     | `run.lock` | held by the process that works in the folder |
@@ -255,11 +256,12 @@ class RunFolder:
                     "There is a folder where a file is needed; move it away. "
                     f"Received: {self.path / name}"
                 )
-        board = self.path / "tensorboard"
-        if os.path.lexists(board) and not board.is_dir():
-            raise InputError(
-                f"There is a file where a folder is needed; move it away. Received: {board}"
-            )
+        for name in ("tensorboard", "preset"):
+            folder = self.path / name
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise InputError(
+                    f"There is a file where a folder is needed; move it away. Received: {folder}"
+                )
 
     def _check_anew(self, stored: Any) -> None:
         """Makes sure that a run without checkpoints has lost none, since it begins anew."""
