@@ -1,5 +1,6 @@
 """Imports and trains from the installed wheel, where JAX is the only backend there is."""
 
+import importlib.metadata
 import importlib.util
 import pathlib
 import tempfile
@@ -15,6 +16,9 @@ for absent in ("tensorflow", "torch"):
     assert importlib.util.find_spec(absent) is None, f"{absent} is installed: the check is void"
 assert "site-packages" in keras_h0h1.__file__, keras_h0h1.__file__
 assert (pathlib.Path(keras_h0h1.__file__).parent / "py.typed").exists()
+files = importlib.metadata.files("keras-h0h1")
+packages = {file.parts[0] for file in files if not file.parts[0].endswith(".dist-info")}
+assert packages == {"keras_h0h1"}, f"the wheel has other top-level packages: {packages}"
 
 x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
 y = np.tanh(x[:, :1] - 2 * x[:, 1:2])

@@ -77,10 +77,10 @@ def train(config: GPTConfig, corpus, updates: int) -> tuple[keras.Model, list, f
     keras.utils.set_random_seed(config.seed)
     model = build_training_model(config)
     batches = TokenBatches(corpus.training, config.context, config.batch_size, config.seed)
-    clock = _Clock(config.accumulate)
+    clock = _Clock(config.gradient_accumulation_steps)
     model.fit(
         batches.starting_at(0),
-        steps_per_epoch=updates * config.accumulate,
+        steps_per_epoch=updates * config.gradient_accumulation_steps,
         shuffle=False,
         verbose=0,
         callbacks=[clock],
@@ -130,7 +130,10 @@ def run(options: PaperSizes) -> dict:
     keras.config.set_dtype_policy(precision)
 
     def configured(schedule, steps):
-        whole = DEFAULTS[options.size]["batch_size"] * DEFAULTS[options.size]["accumulate"]
+        whole = (
+            DEFAULTS[options.size]["batch_size"]
+            * DEFAULTS[options.size]["gradient_accumulation_steps"]
+        )
         return GPTConfig(
             arch="llama",
             size=options.size,
@@ -138,7 +141,7 @@ def run(options: PaperSizes) -> dict:
             schedule=schedule,
             steps=steps,
             batch_size=options.batch_size,
-            accumulate=max(1, whole // options.batch_size),
+            gradient_accumulation_steps=max(1, whole // options.batch_size),
             context=options.context,
             vocabulary=options.vocabulary,
             precision=precision,
@@ -151,7 +154,7 @@ def run(options: PaperSizes) -> dict:
         corpus = load_data(config)
         config = resolve(config, corpus)
         *_, speed = train(config, corpus, 8)
-        update = config.batch_size * config.accumulate * config.context
+        update = config.batch_size * config.gradient_accumulation_steps * config.context
         steps = max(10, int(60 * options.minutes / len(SCHEDULES) * speed / update))
         print(f"{speed:,.0f} tokens/s: {steps} updates for each schedule", flush=True)
 
@@ -180,7 +183,10 @@ def run(options: PaperSizes) -> dict:
             {
                 "schedule": schedule,
                 "updates": steps,
-                "tokens": steps * config.batch_size * config.accumulate * config.context,
+                "tokens": steps
+                * config.batch_size
+                * config.gradient_accumulation_steps
+                * config.context,
                 "epochs": config.epochs,
                 "tokens_per_second": speed,
                 "seconds_per_update_median": statistics.median(durations),
@@ -199,7 +205,7 @@ def run(options: PaperSizes) -> dict:
         "precision": precision,
         "remat": options.remat,
         "micro_batch": [config.batch_size, config.context],
-        "micro_batches_per_update": config.accumulate,
+        "micro_batches_per_update": config.gradient_accumulation_steps,
         "data": corpus.source,
         "schedules": rows,
     }

@@ -4,7 +4,12 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
+# The recipes are not installed: processes that tests start find them here.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
+)
 # Two simulated devices, so that the data-parallel tests run on any machine. Both have to be asked
 # for before the backend starts.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

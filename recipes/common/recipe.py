@@ -14,7 +14,8 @@ from rich.console import Console
 from recipes.common.command_line.console import make_console, one_line_errors
 from recipes.common.command_line.options import build, parse
 from recipes.common.command_line.settings import SINGLE_RUN_OPTIONS, check_given
-from recipes.common.distribution.distribute import Layout, distribute, wait_for_hosts
+from recipes.common.distribution.devices import Devices
+from recipes.common.distribution.distribute import Layout, distribute
 from recipes.common.results.run_folder import RunFolder
 from recipes.common.training.experiment import Experiment
 from recipes.common.training.signals import noted_interrupts
@@ -35,8 +36,8 @@ class Recipe:
         not_compared: Names of its own options that `recipes.compare` does not offer, besides
             those of every recipe (`SINGLE_RUN_OPTIONS`).
         layout: How `--distribute model` cuts the weights; see `common/distribution`.
-        preview: What `--dry-run` does instead of training, from a configuration and a console; for
-            a recipe that has this option.
+        preview: What `--dry-run` does instead of training, from a configuration, a console and
+            the devices; for a recipe that has this option.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Recipe:
     seeds: tuple[int, ...] = (0,)
     not_compared: tuple[str, ...] = ()
     layout: Layout | None = None
-    preview: Callable[[Any, Console], dict] | None = None
+    preview: Callable[[Any, Console, Devices], dict] | None = None
 
     @property
     def single_run_options(self) -> tuple[str, ...]:
@@ -60,22 +61,22 @@ class Recipe:
         """Trains in a folder of its own, new or that of `config.resume`; none for a dry run."""
         with distribute(config.distribute, config.model_shards, self.layout) as devices:
             if devices.host == 0:
-                wait_for_hosts("run folders")
+                devices.barrier("run folders")
                 return self._run(config, console, label, devices)
-            # Host 0 writes; the others go through the same motions where no one looks.
+            # Host 0 writes the run folder; the others write to a temporary one.
             console.quiet = True
             with tempfile.TemporaryDirectory(prefix="keras-h0h1-host-") as runs:
                 config = dataclasses.replace(config, runs=runs)
                 if config.resume:
                     resumed = shutil.copytree(config.resume, Path(runs) / "resumed")
                     config = dataclasses.replace(config, resume=str(resumed))
-                wait_for_hosts("run folders")
+                devices.barrier("run folders")
                 return self._run(config, console, label, devices)
 
     def _run(self, config, console, label, devices):
         if getattr(config, "dry_run", False):
             keras.config.set_dtype_policy(config.precision)
-            return self.preview(config, console), None
+            return self.preview(config, console, devices), None
         if config.resume:
             folder = RunFolder(config.resume)
         else:

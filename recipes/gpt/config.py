@@ -17,12 +17,13 @@ from recipes.text.tokens import Corpus, brings_vocabulary
 # tokens for 70M and 3.2 billion for 160M. Their budget for 410M is not known: 20 tokens per
 # parameter, the ratio of the 160M run.
 _PAPER = {
-    "vocabulary": 50280, "context": 1024, "batch_size": 8, "accumulate": 32, "loss_block": 2048
+    "vocabulary": 50280, "context": 1024, "batch_size": 8, "gradient_accumulation_steps": 32,
+    "loss_block": 2048,
 }  # fmt: skip
 DEFAULTS = {
     "demo": {
-        "vocabulary": 2048, "context": 128, "batch_size": 16, "accumulate": 1, "steps": 300,
-        "loss_block": 0,
+        "vocabulary": 2048, "context": 128, "batch_size": 16, "gradient_accumulation_steps": 1,
+        "steps": 300, "loss_block": 0,
     },
     "70m": {**_PAPER, "steps": 4578},
     "160m": {**_PAPER, "steps": 12207},

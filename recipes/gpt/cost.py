@@ -148,7 +148,7 @@ def training_memory(
     context: int,
     batch_size: int,
     *,
-    accumulate: int = 1,
+    gradient_accumulation_steps: int = 1,
     mixed: bool = False,
     rematerialised: bool = False,
     loss_block: int = 0,
@@ -164,7 +164,7 @@ def training_memory(
         vocabulary_size: Columns of the head.
         context: Tokens in a window.
         batch_size: Windows in a micro-batch, over all replicas.
-        accumulate: Micro-batches for an update.
+        gradient_accumulation_steps: Micro-batches for an update.
         mixed: Whether activations have two bytes, not four.
         rematerialised: Whether only the blocks' inputs are kept, and one block's inside.
         loss_block: Tokens whose logits are held at once; 0 for all.
@@ -193,7 +193,7 @@ def training_memory(
         compute_weights=2 * parameters if mixed else 0,
         gradients=4 * parameters,
         optimizer=8 * parameters,
-        accumulation=4 * parameters if accumulate > 1 else 0,
+        accumulation=4 * parameters if gradient_accumulation_steps > 1 else 0,
         activations=size.layers * kept + block if rematerialised else size.layers * block,
         # Logits and their gradient in float32 for the softmax; in the compute dtype for the head.
         logits=held * columns * (2 * 4 + (2 * byte if mixed else 0)),

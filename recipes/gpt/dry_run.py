@@ -7,7 +7,7 @@ import time
 import keras
 from rich.console import Console
 
-from recipes.common.distribution import distribute
+from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.results.tables import print_table
 from recipes.common.training.attention import flash_available
 from recipes.common.training.optimizers import build_adamw, jit_compile
@@ -32,13 +32,14 @@ def _peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def dry_run(config, console: Console) -> dict:
+def dry_run(config, console: Console, devices: Devices = ONE_DEVICE) -> dict:
     """Builds and compiles the training step of a configuration and prints what it costs.
 
     Args:
-        config: A `GPTConfig` with `vocabulary`, `context`, `batch_size`, `accumulate`, `steps`,
-            `loss_block` and `C` filled in.
+        config: A `GPTConfig` with `vocabulary`, `context`, `batch_size`,
+            `gradient_accumulation_steps`, `steps`, `loss_block` and `C` filled in.
         console: Where to print.
+        devices: What the run would train on.
 
     Returns:
         The figures, in units: FLOPs per token, bytes on one device, seconds.
@@ -46,7 +47,7 @@ def dry_run(config, console: Console) -> dict:
     Raises:
         ValueError: If the batch cannot be shared out over the devices.
     """
-    devices, size, start = distribute.current(), SIZES[config.size], time.perf_counter()
+    size, start = SIZES[config.size], time.perf_counter()
     if config.batch_size % devices.replicas:
         raise ValueError(
             f"`batch_size` must be a multiple of the {devices.replicas} replicas that share it. "
@@ -62,7 +63,7 @@ def dry_run(config, console: Console) -> dict:
     memory = training_memory(
         *shape,
         config.batch_size,
-        accumulate=config.accumulate,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
         mixed=mixed,
         rematerialised=rematerialised,
         loss_block=config.loss_block,
@@ -71,8 +72,8 @@ def dry_run(config, console: Console) -> dict:
         model_shards=devices.model_shards,
     )
 
-    model = deferred(lambda: build_model(config))
-    compile_for_training(model, build_adamw(config), jit_compile(config.jit))
+    model = deferred(lambda: build_model(config, devices))
+    compile_for_training(model, build_adamw(config), jit_compile(config.jit, devices))
     parameters = model.count_params()
     local = config.batch_size // devices.replicas
     # One device's share of the batch; a model that is cut over devices, and TensorFlow's
@@ -89,11 +90,11 @@ def dry_run(config, console: Console) -> dict:
         counted = counted and counted / (local * config.context)
     seconds = time.perf_counter() - start
 
-    tokens = config.steps * config.batch_size * config.accumulate * config.context
+    tokens = config.steps * config.batch_size * config.gradient_accumulation_steps * config.context
     _print_model(config, devices, parameters, flops, memory, counts, counted, console)
     rows = _print_time(config, devices, flops, tokens, console)
     if counts is None:
-        said = "Nothing was compiled: that is done for one device's own step only"
+        said = "Nothing was compiled: only the step of a single device is"
     elif keras.backend.backend() == "torch":
         said = "Built; PyTorch runs the step without compiling it"
     else:
@@ -103,8 +104,8 @@ def dry_run(config, console: Console) -> dict:
         + (
             ""
             if counted
-            else " Operations as XLA counts them are to be had on one device with "
-            "KERAS_BACKEND=jax; TensorFlow and PyTorch give no count."
+            else " XLA's count of operations is available on one device with KERAS_BACKEND=jax; "
+            "TensorFlow and PyTorch give no count."
         ),
         highlight=False,
         soft_wrap=True,
@@ -158,7 +159,8 @@ def _print_model(config, devices, parameters, flops, memory, counts, counted, co
         [dict(zip(("", "closed form", "as built here"), row, strict=True)) for row in rows],
         console,
         title=f"{config.arch} {config.size}, {config.precision}, {backend}, {devices}; micro-batch "
-        f"{config.batch_size} x {config.context}, {config.accumulate} of them an update",
+        f"{config.batch_size} x {config.context}, "
+        f"{config.gradient_accumulation_steps} of them an update",
     )
 
 

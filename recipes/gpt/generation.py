@@ -6,7 +6,7 @@ import numpy as np
 from recipes.text.documents import SEPARATOR
 from recipes.text.tokens import Corpus
 
-_PROMPTS = ("def ", "import os\\n", "class ", "The ")
+_PROMPTS = ("def ", "import os\n", "class ", "The ")
 
 
 def generate(

@@ -49,7 +49,7 @@ def blocked_cross_entropy(
     padding = blocks * positions - time
 
     def padded(x):
-        # Zeros at the end, which have loss and gradient, but of no one's.
+        # Zeros at the end; their loss is cut off, so their gradient is zero.
         if isinstance(padding, int) and not padding:
             return x
         shape = (batch, padding, *x.shape[2:])
@@ -118,7 +118,7 @@ class BlockedTraining(keras.Model):
     """Trains and evaluates a language model by `blocked_cross_entropy`.
 
     `fit` and `evaluate` take tokens and the tokens that follow, as for the model itself. What it
-    predicts are hidden states; for logits, and for saving what was learnt, there is
+    predicts are hidden states; for logits, and for saving, there is
     `language_model`, which shares all weights.
 
     Args:

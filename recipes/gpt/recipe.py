@@ -10,22 +10,24 @@ from pathlib import Path
 import keras
 from rich.console import Console
 
-from recipes.common.files.writing import atomic
+from recipes.common.distribution.devices import Devices
+from recipes.common.files.writing import atomic, replace_folder
 from recipes.common.recipe import Recipe
-from recipes.common.training.experiment import Experiment
-from recipes.common.training.loop import Task
+from recipes.common.training.experiment import Experiment, save_model
+from recipes.common.training.task import Task
 from recipes.gpt.config import GPTConfig, resolve, resolve_without_data
 from recipes.gpt.data import fingerprint, load_data
 from recipes.gpt.dry_run import dry_run
+from recipes.gpt.export import export_task
 from recipes.gpt.generation import sample
 from recipes.gpt.layout import LAYOUT
 from recipes.gpt.model import SIZES, parameter_count
 from recipes.gpt.scale import (
     build_training_model,
     choose_configured_attention,
-    exported,
     language_model_of,
     prepare,
+    undo_rematerialise,
 )
 from recipes.text.batches import TokenBatches, validation_windows
 from recipes.text.tokens import Corpus
@@ -58,26 +60,45 @@ class GPTExperiment(Experiment):
             batches=lambda start: batches.starting_at(start, devices.part, devices.parts),
             validation=validation,
             unit="tokens",
-            units_per_update=config.batch_size * config.accumulate * config.context,
+            units_per_update=config.batch_size
+            * config.gradient_accumulation_steps
+            * config.context,
             baselines={"unigram": self.unigram},
             source=corpus.source,
-            exported=exported,
+            export=self.export,
         )
 
     def before_model(self) -> None:
-        choose_configured_attention(self.config)
+        choose_configured_attention(self.config, self.devices)
 
     def build_model(self) -> keras.Model:
-        return build_training_model(self.config)
+        return build_training_model(self.config, self.devices)
 
     def load_model(self, checkpoint: Path) -> keras.Model:
         return prepare(super().load_model(checkpoint), self.config)
+
+    def export(self, model: keras.Model) -> None:
+        """Writes `model.keras` and `preset/`, both with the tokenizer."""
+        language_model = language_model_of(model)
+        undo_rematerialise(language_model)
+        task = export_task(
+            self.devices.unshard(language_model), self.data.tokenizer, self.config.context
+        )
+        save_model(task, self.folder.path / "model.keras")
+        replace_folder(self.folder.path / "preset", task.save_to_preset)
+        if task.preprocessor is None and self.data.tokenizer is not None:
+            self.say(
+                "KerasHub has no tokenizer of this kind: model.keras and preset/ take token ids, "
+                "not text"
+            )
 
     def introduction(self) -> str:
         config = self.config
         size = SIZES[config.size]
         parameters = parameter_count(config.arch, size, config.vocabulary, config.context)
-        update = f"{config.batch_size * config.accumulate} x {config.context} tokens"
+        update = (
+            f"{config.batch_size * config.gradient_accumulation_steps} x {config.context} tokens"
+        )
         return (
             f"Data: {self.data.source}\n"
             f"{self.describe_model(f'{config.arch} {config.size}', parameters)}\n"
@@ -104,9 +125,9 @@ class GPTExperiment(Experiment):
                 partial.write_text(text, "utf-8")
 
 
-def preview(config: GPTConfig, console: Console) -> dict:
+def preview(config: GPTConfig, console: Console, devices: Devices) -> dict:
     """The dry run: no data, no folder."""
-    return dry_run(resolve_without_data(config), console)
+    return dry_run(resolve_without_data(config), console, devices)
 
 
 RECIPE = Recipe(

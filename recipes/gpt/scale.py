@@ -8,13 +8,14 @@ from rich.console import Console
 
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import option
+from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.training.attention import flash_available, switch_off_where_wrong
 from recipes.common.training.optimizers import build_adamw, jit_compile
 from recipes.gpt.cost import HARDWARE
 from recipes.gpt.losses import BlockedTraining, MeanOfLosses
 from recipes.gpt.model import SIZES, build_language_model
 
-# A habitual share of the peak for dense Transformers of this size on one device.
+# A usual share of the peak for dense Transformers of this size on one device.
 UTILISATION = 0.4
 
 
@@ -24,7 +25,7 @@ class Scale:
 
     loss_block: int | None = option(
         None,
-        "tokens whose logits are held at a time; they are made again in the backward pass, which"
+        "tokens whose logits are held at a time; they are recomputed in the backward pass, which"
         " saves most of the memory of a large vocabulary. 0: all at once [default: demo 0, else"
         " 2048]",
         low=0,
@@ -46,7 +47,7 @@ class Scale:
         " long the run would take",
     )
     hardware: Literal[tuple(HARDWARE)] | None = option(
-        None, "dry run: the accelerator to reckon with [default: each that is known]"
+        None, "dry run: the accelerator to assume [default: each that is known]"
     )
     utilisation: float | None = option(
         None,
@@ -97,7 +98,7 @@ def choose_attention(
         jit: Whether the step is compiled.
 
     Raises:
-        ValueError: If it is not to be had.
+        ValueError: If it is not available.
     """
     keras.config.enable_flash_attention()
     said = switch_off_where_wrong(length, head_dim, causal=True)
@@ -137,6 +138,13 @@ def rematerialise(language_model: keras.Model) -> None:
         block.call = _Rematerialised(block.call)
 
 
+def undo_rematerialise(language_model: keras.Model) -> None:
+    """Gives the blocks their own `call` again, before the backbone is put into another model."""
+    for block in language_model.get_layer("next_token").backbone.transformer_layers:
+        if isinstance(block.call, _Rematerialised):
+            block.call = block.call.call
+
+
 class _Rematerialised:
     def __init__(self, call):
         self.call = call
@@ -145,20 +153,20 @@ class _Rematerialised:
         return keras.remat(lambda x: self.call(x, **kwargs))(decoder_sequence)
 
 
-def choose_configured_attention(config) -> None:
+def choose_configured_attention(config, devices: Devices = ONE_DEVICE) -> None:
     """`choose_attention` for a resolved configuration; before its model is made or loaded."""
     choose_attention(
         config.attention,
         config.arch,
         config.context,
         head_dim(config.size),
-        jit_compile(config.jit),
+        jit_compile(config.jit, devices),
     )
 
 
-def build_model(config) -> keras.Model:
+def build_model(config, devices: Devices = ONE_DEVICE) -> keras.Model:
     """The model that `--loss-block`, `--attention` and `--remat` ask for, not yet compiled."""
-    choose_configured_attention(config)
+    choose_configured_attention(config, devices)
     model = build_language_model(
         config.arch, SIZES[config.size], config.vocabulary, config.context, config.dropout
     )
@@ -169,10 +177,10 @@ def build_model(config) -> keras.Model:
     return prepare(model, config)
 
 
-def build_training_model(config) -> keras.Model:
+def build_training_model(config, devices: Devices = ONE_DEVICE) -> keras.Model:
     """The language model of a resolved configuration, compiled for training."""
-    model = build_model(config)
-    compile_for_training(model, build_adamw(config), jit_compile(config.jit))
+    model = build_model(config, devices)
+    compile_for_training(model, build_adamw(config), jit_compile(config.jit, devices))
     return model
 
 
@@ -197,11 +205,3 @@ def prepare(model: keras.Model, config) -> keras.Model:
 def language_model_of(model: keras.Model) -> keras.Model:
     """The model from tokens to logits, of a model that trains it."""
     return model.language_model if isinstance(model, BlockedTraining) else model
-
-
-def exported(model: keras.Model) -> keras.Model:
-    """What is saved at the end: from tokens to logits, with the optimizer as it is."""
-    if not isinstance(model, BlockedTraining):
-        return model
-    compile_for_training(model.language_model, model.optimizer, model.jit_compile)
-    return model.language_model

@@ -1,32 +1,22 @@
-"""Images and text for the study, from what is on the machine."""
-
-from pathlib import Path
+"""The study's images, read and normalised as by the vision recipe."""
 
 import numpy as np
 
-from recipes.vision.data.idx import read_idx
+from recipes.vision.batches import normalise
+from recipes.vision.data import load_images
+from recipes.vision.data.fashion_mnist import installed
 
-# Where the Debian package dataset-fashion-mnist puts its files.
-_FASHION = Path("/usr/share/datasets/fashion-mnist")
 
+def load_data(limit: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Images, labels and which data: Fashion-MNIST where its files are, else the digits.
 
-def images(limit: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """`(x, y, source)`: Fashion-MNIST where its files are, else scikit-learn's digits.
+    Args:
+        limit: Images at most, the first of the training split.
 
-    Images are `(n, side, side, 1)` with mean 0 and variance 1, labels 0 to 9.
+    Returns:
+        float32 `(n, height, width, 1)`, int32 `(n,)` from 0 to 9, and a sentence for the log.
     """
-    for suffix in ("", ".gz"):
-        path = _FASHION / f"train-images-idx3-ubyte{suffix}"
-        if path.exists():
-            x = read_idx(path, 3)[:limit]
-            y = read_idx(_FASHION / f"train-labels-idx1-ubyte{suffix}", 1)[:limit]
-            source = f"Fashion-MNIST, {len(x):,} images of 28 x 28"
-            break
-    else:
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        x, y = digits.images[:limit], digits.target[:limit]
-        source = f"scikit-learn's digits, {len(x):,} images of 8 x 8"
-    x = x.astype("float32")[..., None]
-    return (x - x.mean()) / x.std(), y.astype("int32"), source
+    folder = installed()
+    data = load_images("fashion-mnist", str(folder)) if folder else load_images("digits")
+    x = normalise(data.training.images[:limit], data.mean, data.std)
+    return x, data.training.labels[:limit].astype("int32"), f"{data.source}; {len(x):,} used"

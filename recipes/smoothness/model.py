@@ -8,7 +8,7 @@ from keras import layers, ops
 
 
 def reinitialise(model: keras.Model, kind: str, num_layers: int, seed: int) -> None:
-    r"""Draws every matrix of a language model anew.
+    r"""Initialises every matrix of a language model again.
 
     `kind="depth"`: standard deviation 0.02, and $0.02 / \sqrt{2L}$ for the matrices that write into
     the residual stream. `kind="fixed"`: variance 0.02 for all, a standard deviation of 0.14.
@@ -77,38 +77,6 @@ def lstm(vocabulary: int, context: int, width: int, depth: int) -> keras.Model:
     for index in range(depth):
         x = layers.LSTM(width, return_sequences=True, name=f"block_{index}")(x)
     return keras.Model(ids, layers.Dense(vocabulary, name="head")(x), name="lstm")
-
-
-def resnet(side: int, classes: int, width: int, blocks: int) -> keras.Model:
-    """A residual network: 3x3 stem, then stages of twice the width and half the size."""
-    image = keras.Input((side, side, 1))
-    x = layers.Conv2D(width, 3, padding="same", use_bias=False, name="stem")(image)
-    for index in range(blocks):
-        filters, stride = width * 2**index, 1 if index == 0 else 2
-        y = layers.Activation("relu")(layers.BatchNormalization()(x))
-        short = x if stride == 1 else layers.Conv2D(filters, 1, strides=stride)(y)
-        y = layers.Conv2D(filters, 3, strides=stride, padding="same", use_bias=False)(y)
-        y = layers.Activation("relu")(layers.BatchNormalization()(y))
-        x = short + layers.Conv2D(filters, 3, padding="same", use_bias=False)(y)
-    x = layers.Activation("relu")(layers.BatchNormalization()(x))
-    x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(image, layers.Dense(classes, name="head")(x), name="resnet")
-
-
-def vit(side: int, classes: int, width: int, depth: int, patch: int) -> keras.Model:
-    """A vision Transformer, pre-normalised, with the mean over patches as its summary."""
-    image = keras.Input((side, side, 1))
-    x = layers.Conv2D(width, patch, strides=patch, name="patches")(image)
-    count = (side // patch) ** 2
-    x = layers.Reshape((count, width))(x)
-    x = x + layers.Embedding(count, width, name="positions")(ops.arange(count))
-    for index in range(depth):
-        y = layers.LayerNormalization()(x)
-        x = x + layers.MultiHeadAttention(4, width // 4, name=f"block_{index}")(y, y)
-        y = layers.Dense(3 * width, "gelu")(layers.LayerNormalization()(x))
-        x = x + layers.Dense(width)(y)
-    x = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(x))
-    return keras.Model(image, layers.Dense(classes, name="head")(x), name="vit")
 
 
 def triplet(margin: float = 1.0):

@@ -276,7 +276,7 @@ def open_shards(
     if not index["complete"]:
         raise InputError(
             "The text was not tokenised to its end; run the same `python -m recipes.tokenize` "
-            f"again, it goes on where it stopped. Received: data={folder}"
+            f"again, it continues where it stopped. Received: data={folder}"
         )
     for split in SPLITS:
         if not index[split]["shards"]:

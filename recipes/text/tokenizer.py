@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from recipes.common.command_line.errors import InputError
-from recipes.common.files.reading import first_line, read_bytes, regular_file
+from recipes.common.command_line.errors import InputError, first_line
+from recipes.common.files.reading import read_bytes, regular_file
 from recipes.common.files.writing import atomic
 from recipes.text.documents import SEPARATOR
 

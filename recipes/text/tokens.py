@@ -9,7 +9,8 @@ import numpy as np
 import tokenizers
 
 from recipes.common.command_line.errors import InputError
-from recipes.common.files.reading import NPY_HEADER, inside, npy_header, read_json, regular_file
+from recipes.common.files.npy import NPY_HEADER, npy_header
+from recipes.common.files.reading import inside, read_json, regular_file
 from recipes.text.documents import read_paths, standard_library
 from recipes.text.shards import ShardedTokens, is_shard_folder, open_shards
 from recipes.text.sources import STREAM, is_structured

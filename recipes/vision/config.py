@@ -15,8 +15,8 @@ from recipes.vision.model import LIBRARIES, MODELS, ResNet, ViT, entropy_of_smoo
 # 5e-4, added to the gradient, comes to under a momentum of 0.9. With SGD clipping is off, as in the
 # ResNet paper, and the peak rate is for 256 images an update, in proportion for others.
 _OPTIMIZERS = {
-    "sgd": {"peak_lr": 0.1, "weight_decay": 5e-3, "clip": 0.0},
-    "adamw": {"peak_lr": 1e-3, "weight_decay": 0.05, "clip": 1.0},
+    "sgd": {"peak_lr": 0.1, "weight_decay": 5e-3, "global_clipnorm": 0.0},
+    "adamw": {"peak_lr": 1e-3, "weight_decay": 0.05, "global_clipnorm": 1.0},
 }
 # With fewer passes than these nothing is overfitted, and augmentation would only slow down.
 _AUGMENTED_FROM = 20.0
@@ -28,8 +28,8 @@ class VisionConfig(Training):
 
     peak_lr: float | None = option(
         None,
-        "the plateau's rate [default: 1e-3 for AdamW, 0.1 for SGD with 256 images an update and in"
-        " proportion with others; 2e-3 and 0.4 for vit-micro and resnet8 on Fashion-MNIST]",
+        "the peak learning rate [default: 1e-3 for AdamW, 0.1 for SGD with 256 images an update"
+        " and in proportion with others; 2e-3 and 0.4 for vit-micro and resnet8 on Fashion-MNIST]",
         above=0,
         high=LARGEST_RATE,
     )
@@ -47,11 +47,13 @@ class VisionConfig(Training):
         low=0,
         high=1e6,
     )
-    clip: float | None = option(
+    global_clipnorm: float | None = option(
         None,
-        "largest global norm of the gradient; 0 for none [default: 1 for AdamW, 0 for SGD]",
+        "gradients are scaled down to this global norm; 0 switches clipping off [default: 1 for"
+        " AdamW, 0 for SGD]",
         low=0,
         high=1e30,
+        formerly="clip",
     )
     model: Literal[tuple(MODELS)] = option(
         "resnet18",
@@ -173,10 +175,10 @@ def resolve(config: VisionConfig, data: ImageData) -> VisionConfig:
         "patch": shape.patch if isinstance(shape, ViT) else None,
         "f_star": f_star,
         "batch_size": dataset.batch_size,
-        "accumulate": 1,
+        "gradient_accumulation_steps": 1,
     }
     images = len(data.training)
-    update = (config.batch_size or dataset.batch_size) * (config.accumulate or 1)
+    update = (config.batch_size or dataset.batch_size) * (config.gradient_accumulation_steps or 1)
     defaults["peak_lr"] = peak or defaults["peak_lr"]
     if optimizer == "sgd":
         defaults["peak_lr"] *= update / 256

@@ -8,27 +8,33 @@ the (H0, H1) paper's.
 import math
 
 import keras
+import keras_hub
 from rich.console import Console
 
+from recipes.common.distribution.devices import ONE_DEVICE, Devices
+from recipes.common.files.writing import replace_folder
 from recipes.common.recipe import Recipe
 from recipes.common.training.attention import switch_off_where_wrong
-from recipes.common.training.experiment import Experiment
-from recipes.common.training.loop import Task, evaluation_batch
+from recipes.common.training.experiment import Experiment, save_model
 from recipes.common.training.optimizers import build_adamw, build_sgd, jit_compile
+from recipes.common.training.task import Task, evaluation_batch
 from recipes.vision.batches import ImageBatches, validation_arrays
 from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.data import ImageData, load_images
 from recipes.vision.data.fingerprint import fingerprint
+from recipes.vision.export import export_task, load_weights
 from recipes.vision.model import ViT, build_classifier, parameter_count
 
 
-def build_model(config: VisionConfig, data: ImageData) -> keras.Model:
+def build_model(
+    config: VisionConfig, data: ImageData, devices: Devices = ONE_DEVICE
+) -> keras.Model:
     """The compiled model of a resolved configuration."""
     model = build_classifier(
         config.shape, len(data.classes), data.shape, config.library, config.stochastic_depth
     )
     if config.initial_weights:
-        load_weights(model, config.initial_weights)
+        load_weights(model, config.initial_weights, data)
     optimizer = (
         build_sgd(config, config.momentum, config.ema)
         if config.optimizer == "sgd"
@@ -38,7 +44,7 @@ def build_model(config: VisionConfig, data: ImageData) -> keras.Model:
         optimizer,
         keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile=jit_compile(config.jit),
+        jit_compile=jit_compile(config.jit, devices),
     )
     return model
 
@@ -52,17 +58,6 @@ def choose_attention(shape, image_shape: tuple[int, int, int], console: Console)
         said = switch_off_where_wrong(patches, shape.width // shape.heads, causal=False)
         if said:
             console.print(said, highlight=False, soft_wrap=True)
-
-
-def load_weights(model: keras.Model, path: str) -> None:
-    """Reads a `.weights.h5` file or a `.keras` file of the same model."""
-    try:
-        model.load_weights(path)
-    except (ValueError, OSError) as error:
-        raise ValueError(
-            f"These are not the weights of this model: {str(error).splitlines()[0]} "
-            f"Received: initial_weights={path}"
-        ) from None
 
 
 class VisionExperiment(Experiment):
@@ -100,11 +95,12 @@ class VisionExperiment(Experiment):
             ),
             validation=validation,
             unit="images",
-            units_per_update=config.batch_size * config.accumulate,
+            units_per_update=config.batch_size * config.gradient_accumulation_steps,
             baselines={"uniform": math.log(len(data.classes))},
             source=data.source,
             metrics=("accuracy",),
             evaluation_batch=evaluation_batch(len(validation[0]), config.batch_size),
+            export=self.export,
             waiting=lambda: self.batches.waiting.share,
         )
 
@@ -112,7 +108,14 @@ class VisionExperiment(Experiment):
         choose_attention(self.config.shape, self.data.shape, self.console)
 
     def build_model(self) -> keras.Model:
-        return build_model(self.config, self.data)
+        return build_model(self.config, self.data, self.devices)
+
+    def export(self, model: keras.Model) -> None:
+        """Writes `model.keras`, and `preset/` of a vision Transformer."""
+        task = export_task(self.devices.unshard(model), self.data)
+        save_model(task, self.folder.path / "model.keras")
+        if isinstance(task, keras_hub.models.ViTImageClassifier):
+            replace_folder(self.folder.path / "preset", task.save_to_preset)
 
     def introduction(self) -> str:
         config, data = self.config, self.data
@@ -124,7 +127,8 @@ class VisionExperiment(Experiment):
             f"{config.augmentation.description}\n"
             f"{self.describe_model(f'{config.library} {config.model}{patches}', parameters)}\n"
             + self.describe_run(
-                f"{config.batch_size * config.accumulate} images", f"{quick}, {config.optimizer}"
+                f"{config.batch_size * config.gradient_accumulation_steps} images",
+                f"{quick}, {config.optimizer}",
             )
             + f"\nA uniform guess has validation loss {math.log(len(data.classes)):.4f}"
         )

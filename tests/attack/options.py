@@ -100,8 +100,10 @@ def _patch(program: Program, built: list, short: bool) -> None:
     def first_update(model, x=None, *args, steps_per_epoch=None, callbacks=(), **kwargs):
         if steps_per_epoch is None:
             raise Enough
-        accumulate = max([getattr(c, "accumulate", 1) for c in callbacks], default=1)
-        steps = min(steps_per_epoch, accumulate, 2)
+        steps_per_update = max(
+            [getattr(c, "gradient_accumulation_steps", 1) for c in callbacks], default=1
+        )
+        steps = min(steps_per_epoch, steps_per_update, 2)
         real(model, x, *args, steps_per_epoch=steps, callbacks=callbacks, **kwargs)
         raise Enough
 

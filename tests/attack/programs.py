@@ -136,7 +136,7 @@ def programs(inputs: Path) -> list[Program]:
                 **text, "quick": "true", "only": "losses", "steps": "2", "points": "2",
                 "batch_size": "4", "vocabulary": "300", "context": "8", "out": "out",
             },
-            work=("SmoothnessProbe",),
+            work=("measure",),
         ),
         Program(
             "theory", theory, (theory.Theory,), theory.main, {"out": "out"}, work=("Progress",)

@@ -16,7 +16,7 @@ from recipes.common.command_line.options import build, check_options, flag, opti
 from recipes.compare import Comparison
 from recipes.gpt.config import GPTConfig
 from recipes.report.__main__ import Report
-from recipes.smoothness.recipe import Smoothness
+from recipes.smoothness.config import Smoothness
 from recipes.theory.recipe import Theory
 from recipes.tokenize.recipe import Tokenize
 from recipes.vision.config import VisionConfig

@@ -76,7 +76,9 @@ def meaning(program, name: str, text: str, given: Any, found: dict, folder: Path
     wanted, value = json.loads(json.dumps(given)), json.loads(json.dumps(found[name]))
     if name == "epochs":
         # Of whole updates.
-        near = abs(value - given) <= 0.5 * found["batch_size"] * found["accumulate"]
+        near = (
+            abs(value - given) <= 0.5 * found["batch_size"] * found["gradient_accumulation_steps"]
+        )
         return None if near else f"{given} epochs became {value}"
     if name == "data" and "size" in found:
         wanted = [str((folder / path).resolve()) for path in given]

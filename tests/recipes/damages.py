@@ -267,9 +267,9 @@ def configuration_of_another_recipe(folder):
     set_option(folder, size="resnet18")
 
 
-@refused("`keep`: expected")
+@refused("`max_to_keep`: expected")
 def configuration_with_a_value_that_is_not_allowed(folder):
-    set_option(folder, keep=0)
+    set_option(folder, max_to_keep=0)
 
 
 @refused("names the run's data is missing")
@@ -339,7 +339,7 @@ def tensorboard_damaged(folder):
             path.write_bytes(b"damaged")
 
 
-@resumed("The run has no checkpoint yet: it begins anew")
+@resumed("The run has no checkpoint yet: it starts from the beginning")
 def killed_before_the_first_checkpoint(folder):
     shutil.rmtree(folder / "checkpoints")
     for name in ("metrics.csv", "evaluations.csv"):
@@ -356,6 +356,11 @@ def lock_is_a_folder(folder):
 def tensorboard_is_a_file(folder):
     shutil.rmtree(folder / "tensorboard")
     (folder / "tensorboard").write_text("")
+
+
+@refused("There is a file where a folder is needed")
+def preset_is_a_file(folder):
+    (folder / "preset").write_text("")
 
 
 @refused("There is a folder where a file is needed")

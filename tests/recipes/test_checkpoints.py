@@ -265,7 +265,7 @@ def test_corrupt_checkpoints_are_named_and_skipped(whole, tmp_path, capsys):
     with (folder.path / "metrics.csv").open("a") as file:
         file.write("5,0.1,0.2,0.3,0.4,0.5\r\n1")
     capsys.readouterr()
-    run(f"--resume={folder.path}", "--keep=3")
+    run(f"--resume={folder.path}", "--max-to-keep=3")
     printed = capsys.readouterr().out
     assert f"Skipped the checkpoint {newest}: it is cut short" in printed
     assert f"Resumed from {folder.checkpoints.path_of(2)}, after 2 of 6" in printed

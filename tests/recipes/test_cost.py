@@ -46,7 +46,7 @@ def test_the_state_is_that_of_the_variables(mixed):
     # Besides a few counters.
     arrays = [v for v in (*model.variables, *optimizer.variables) if len(v.shape) > 0]
     held = sum(keras.ops.convert_to_numpy(v).nbytes for v in arrays)
-    memory = training_memory("llama", size, 50, 8, 4, accumulate=2, mixed=mixed)
+    memory = training_memory("llama", size, 50, 8, 4, gradient_accumulation_steps=2, mixed=mixed)
     assert memory.state == held
 
 

@@ -28,7 +28,9 @@ def run(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "r")
     folder.path.mkdir(parents=True)
     folder.write_config(
-        tiny.TinyConfig(steps=4, batch_size=4, accumulate=1, eval_every=2, C=1.0, epochs=0.1)
+        tiny.TinyConfig(
+            steps=4, batch_size=4, gradient_accumulation_steps=1, eval_every=2, C=1.0, epochs=0.1
+        )
     )
     return folder
 
@@ -51,10 +53,14 @@ def test_a_resumed_run_keeps_its_name_and_place(run, tmp_path, capsys, monkeypat
 @pytest.mark.parametrize("epochs", [1e-30, 0.0039, 1e6])
 def test_epochs_are_from_one_update_to_the_most(epochs):
     examples = 512 if epochs < 1 else 10**9
-    config = tiny.TinyConfig(epochs=epochs, batch_size=4, accumulate=1, eval_every=1)
+    config = tiny.TinyConfig(
+        epochs=epochs, batch_size=4, gradient_accumulation_steps=1, eval_every=1
+    )
     with pytest.raises(InputError, match=f"{MOST_STEPS:,} updates.* Received: epochs="):
         config.resolved(examples, {}, 1.0)
-    one = tiny.TinyConfig(epochs=0.0078125, batch_size=4, accumulate=1, eval_every=1)
+    one = tiny.TinyConfig(
+        epochs=0.0078125, batch_size=4, gradient_accumulation_steps=1, eval_every=1
+    )
     assert one.resolved(512, {}, 1.0).steps == 1
     with pytest.raises(InputError, match="too small for one example"):
         one.resolved(0, {}, 1.0)

@@ -38,7 +38,7 @@ def test_a_run_leaves_everything_behind(tiny_options, tmp_path, arch, capsys):
     left = {path.name for path in folder.iterdir()}
     assert left == {
         "config.json", "data.json", "metrics.csv", "evaluations.csv", "tensorboard", "checkpoints",
-        "model.keras", "run.lock", "sample.txt", "plot.png", "summary.json",
+        "model.keras", "preset", "run.lock", "sample.txt", "plot.png", "summary.json",
     }  # fmt: skip
     assert json.loads((folder / "summary.json").read_text())["steps"] == 6
     config = json.loads((folder / "config.json").read_text())
@@ -64,7 +64,8 @@ def test_a_run_leaves_everything_behind(tiny_options, tmp_path, arch, capsys):
     windows = (len(corpus.validation) - 1) // 8
     chosen = np.arange(8) * windows // 8
     ids = np.stack([corpus.validation[w * 8 : w * 8 + 9] for w in chosen]).astype("int32")
-    logits = model.predict(ids[:, :-1], verbose=0).astype("float64")
+    inputs = {"token_ids": ids[:, :-1], "padding_mask": np.ones_like(ids[:, :-1], bool)}
+    logits = keras.ops.convert_to_numpy(model(inputs)).astype("float64")
     logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
     loss = -np.take_along_axis(logits, ids[:, 1:, None], -1).mean()
     assert float(evaluations[-1]["validation_loss"]) == pytest.approx(loss, rel=1e-5)
@@ -95,7 +96,7 @@ def test_it_learns_more_than_frequencies(tiny_options, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--schedule=h0h1", "--accumulate=2", "--dropout=0.1"],
+        ["--schedule=h0h1", "--gradient-accumulation-steps=2", "--dropout=0.1"],
         ["--schedule=h0h1", "--precision=mixed_float16", "--arch=llama"],
     ],
     ids=["accumulate-dropout", "float16"],
@@ -150,7 +151,14 @@ def test_resume_refuses_another_experiment(tiny_options, tmp_path, capsys):
 
 def test_divergence_is_reported_and_leaves_the_last_good_checkpoint(tiny_options, tmp_path, capsys):
     summary = RECIPE.main(
-        [*tiny_options, "--name=r", "--peak-lr=1e18", "--schedule=none", "--clip=0", "--decay=0"]
+        [
+            *tiny_options,
+            "--name=r",
+            "--peak-lr=1e18",
+            "--schedule=none",
+            "--global-clipnorm=0",
+            "--decay=0",
+        ]
     )
     assert summary["diverged"] and summary["finished"]
     assert math.isnan(summary["final_validation_loss"])
@@ -178,7 +186,9 @@ def test_more_tokens_than_the_model_has_is_an_error(tiny_options, tmp_path, caps
 
 def test_epochs_decide_the_steps(tiny_options):
     options = [o for o in tiny_options if not o.startswith(("--steps", "--eval-every"))]
-    config = build(GPTConfig, parse([GPTConfig], [*options, "--epochs=2", "--accumulate=3"]))
+    config = build(
+        GPTConfig, parse([GPTConfig], [*options, "--epochs=2", "--gradient-accumulation-steps=3"])
+    )
     corpus = load_data(config)
     resolved = resolve(config, corpus)
     windows = TokenBatches(corpus.training, 8, 4).windows

@@ -1,10 +1,14 @@
 import dataclasses
+import json
 from typing import Literal
 
 import pytest
 
+from recipes.common.command_line import names
+from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import build, option, parse
 from recipes.common.command_line.settings import Training
+from recipes.common.results.run_folder import RunFolder
 
 
 @dataclasses.dataclass
@@ -83,8 +87,8 @@ def test_json_round_trip_keeps_tuples():
     "bad",
     [
         {"steps": 0},
-        {"accumulate": -1},
-        {"accumulate": 65_537},
+        {"gradient_accumulation_steps": -1},
+        {"gradient_accumulation_steps": 65_537},
         {"peak_lr": 0.0},
         {"C": float("nan")},
         {"decay": 1.5},
@@ -98,7 +102,7 @@ def test_values_out_of_range_are_named(bad):
 
 
 def test_resolving_fills_everything_in_and_is_stable():
-    defaults = {"batch_size": 4, "accumulate": 2, "steps": 50}
+    defaults = {"batch_size": 4, "gradient_accumulation_steps": 2, "steps": 50}
     config = Training(epochs=3.0).resolved(examples=80, defaults=defaults, initial_loss=8.0)
     assert (config.steps, config.batch_size, config.C, config.eval_every) == (30, 4, 4.0, 3)
     assert config.resolved(examples=80, defaults=defaults, initial_loss=8.0) == config
@@ -106,3 +110,37 @@ def test_resolving_fills_everything_in_and_is_stable():
     config = Training(steps=37).resolved(examples=81, defaults=defaults, initial_loss=8.0)
     assert config.resolved(examples=81, defaults=defaults, initial_loss=8.0) == config
     assert config.steps == 37
+
+
+def test_former_names_are_accepted_everywhere_and_told_once(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(names, "_told", set())
+    old = ["--accumulate=2", "--clip", "0.5", "--keep=3"]
+    config = build(Training, parse([Training], old))
+    new = ["--gradient-accumulation-steps=2", "--global-clipnorm=0.5", "--max-to-keep=3"]
+    assert config == build(Training, parse([Training], new))
+    assert config == Training(accumulate=2, clip=0.5, keep=3)
+    values = {**dataclasses.asdict(config), "steps": 4, "eval_every": 2}
+    for name, former in {
+        "gradient_accumulation_steps": "accumulate",
+        "max_to_keep": "keep",
+    }.items():
+        values[former] = values.pop(name)
+    folder = RunFolder(tmp_path / "r")
+    folder.path.mkdir()
+    folder.config_path.write_text(json.dumps(values))
+    resumed = folder.read_config(Training, {"max_to_keep": 1})
+    assert (resumed.gradient_accumulation_steps, resumed.global_clipnorm) == (2, 0.5)
+    assert resumed.max_to_keep == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "The option --accumulate is now called --gradient-accumulation-steps.",
+        "The option --clip is now called --global-clipnorm.",
+        "The option --keep is now called --max-to-keep.",
+        "The option accumulate is now called gradient_accumulation_steps.",
+        "The option clip is now called global_clipnorm.",
+        "The option keep is now called max_to_keep.",
+    ]
+    with pytest.raises(InputError, match=r"former name.*Received: keep=1, max_to_keep=2"):
+        Training(keep=1, max_to_keep=2)
+    with pytest.raises(InputError, match=r"`max_to_keep`: expected.*Received: max_to_keep=0"):
+        Training(keep=0)

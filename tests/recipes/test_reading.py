@@ -17,8 +17,8 @@ import pytest
 import zstandard
 
 from recipes.common.command_line.errors import InputError, MissingInputError
+from recipes.common.files.decompression import COMPRESSED
 from recipes.common.files.reading import (
-    COMPRESSED,
     inside,
     open_file,
     parse_json,

@@ -10,7 +10,7 @@ import pytest
 from recipes.common.checkpoints.folder import CheckpointFolder
 from recipes.common.command_line.errors import InputError
 from recipes.common.files.fingerprint import update
-from recipes.common.files.writing import discard_partials
+from recipes.common.files.writing import discard_partials, replace_folder
 from recipes.common.results.run_folder import RunFolder
 from tests.recipes.tiny import TinyConfig
 
@@ -94,8 +94,31 @@ def test_stray_names_are_no_checkpoints(tmp_path):
 def test_others_files_stay(tmp_path):
     (tmp_path / ".partial-thesis.docx").touch()
     (tmp_path / ".partial-h0h1-12-abcdefgh.npz").touch()
+    for folder in (".partial-h0h1-12-abcdefgh", ".partial-h0h1-of-mine"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").touch()
     discard_partials(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".partial-thesis.docx"]
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {".partial-thesis.docx", ".partial-h0h1-of-mine"}
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    def write(folder):
+        folder.mkdir()
+        (folder / "new").touch()
+
+    def fail(folder):
+        write(folder)
+        raise KeyError
+
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "old").touch()
+    with pytest.raises(KeyError):
+        replace_folder(tmp_path / "preset", fail)
+    assert [path.name for path in tmp_path.rglob("*")] == ["preset", "old"]
+    for _ in range(2):
+        replace_folder(tmp_path / "preset", write)
+        assert [path.name for path in tmp_path.rglob("*")] == ["preset", "new"]
 
 
 @pytest.mark.parametrize("at", [0, 70_000, 99_999])

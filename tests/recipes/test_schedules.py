@@ -14,11 +14,16 @@ def reference(k, peak, total, warmup, decay, final):
 
 
 @pytest.mark.parametrize("schedule", ["none", "linear", "h0h1"])
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("gradient_accumulation_steps", [1, 2])
 def test_the_rate_of_each_update(schedule, accumulate):
     """The optimizer's rate is base(k) / max(1, loss / C), with the mean loss of the window."""
     config = Training(
-        schedule=schedule, peak_lr=0.1, C=2.0, steps=10, batch_size=1, accumulate=accumulate
+        schedule=schedule,
+        peak_lr=0.1,
+        C=2.0,
+        steps=10,
+        batch_size=1,
+        gradient_accumulation_steps=accumulate,
     )
     optimizer = build_adamw(config)
     weight = keras.Variable([1.0])
@@ -35,5 +40,7 @@ def test_the_rate_of_each_update(schedule, accumulate):
 
 
 def test_auto_is_the_self_tuned_rule_of_the_library():
-    config = Training(schedule="auto", peak_lr=0.1, steps=10, batch_size=1, accumulate=1)
+    config = Training(
+        schedule="auto", peak_lr=0.1, steps=10, batch_size=1, gradient_accumulation_steps=1
+    )
     assert build_adamw(config).rate_states[0].schedule.C == "auto"

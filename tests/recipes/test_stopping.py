@@ -101,7 +101,7 @@ def test_a_signal_within_an_update_that_takes_long(
     tmp_path, monkeypatch, capsys, patience, at, made
 ):
     """Left at the next micro-batch; no part of an update is saved, and what is lost is said."""
-    options = ["--accumulate=4", "--checkpoint-every=2"]
+    options = ["--gradient-accumulation-steps=4", "--checkpoint-every=2"]
     run(f"--runs={tmp_path}", "--name=whole", *options)
     monkeypatch.setattr(stopping, "PATIENCE", patience)
     real, seen = stopping.Guard.on_train_batch_end, []

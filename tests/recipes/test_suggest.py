@@ -9,7 +9,7 @@ from recipes.gpt.recipe import RECIPE
 
 def test_suggest_writes_and_leaves(tiny_options, tmp_path, capsys):
     with pytest.raises(SystemExit) as left:
-        RECIPE.main([*tiny_options, "--name=r", "--suggest", "--accumulate=2"])
+        RECIPE.main([*tiny_options, "--name=r", "--suggest", "--gradient-accumulation-steps=2"])
     assert left.value.code == 0
     folder = tmp_path / "runs" / "r"
     assert {path.name for path in folder.iterdir()} == {

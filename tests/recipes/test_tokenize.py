@@ -25,11 +25,13 @@ import tokenizers
 
 import recipes
 from recipes.common.command_line.errors import InputError
-from recipes.text import sources
+from recipes.text import parts, sources
+from recipes.text import records as text_records
 from recipes.text.documents import SEPARATOR, is_held_out, standard_library
 from recipes.text.shards import open_shards
 from recipes.text.sources import find_inputs, list_inputs
 from recipes.text.tokenizer import train_tokenizer
+from recipes.tokenize import index as index_of_shards
 from recipes.tokenize import recipe as tokenize
 from recipes.tokenize import sharding
 from recipes.tokenize.encoding import encode_in_order
@@ -83,6 +85,7 @@ def content(folder):
 # So small that both workers are busy for most of the time.
 _IN_SMALL_TASKS = """
 from recipes.tokenize import recipe as tokenize
+from recipes.tokenize import index as index_of_shards
 from recipes.tokenize import sharding
 
 sharding._TASK = 3000
@@ -232,7 +235,7 @@ def test_text_without_a_place_to_cut_is_cut_anyway(tmp_path):
 @pytest.mark.parametrize("limit", [16, 17, 23, 2**20])
 def test_a_separator_across_two_blocks_is_found(tmp_path, monkeypatch, limit):
     """Nor is it cut in two where the text has no white space to cut at."""
-    monkeypatch.setattr(sources, "_BLOCK", 16)
+    monkeypatch.setattr(parts, "_BLOCK", 16)
     texts = ["x" * (1 + i % 41) for i in range(200)]
     (tmp_path / "a.txt").write_text(SEPARATOR.join(texts))
     (source,) = list_inputs([str(tmp_path / "a.txt")])
@@ -353,7 +356,8 @@ def test_broken_off_anywhere_it_goes_on_to_the_same_bytes(
         original(path, value)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sharding, "write_json", killed)
+        for module in (index_of_shards, sharding):
+            patch.setattr(module, "write_json", killed)
         with pytest.raises(SystemExit):
             tokenize.main(arguments)
     done = {p: p.stat().st_mtime_ns for p in (tmp_path / "parts").glob("training-*")}
@@ -694,7 +698,7 @@ def test_a_line_longer_than_any_document_is_refused(tmp_path):
 def test_a_long_line_of_nested_lists_is_parsed_in_one_go(tmp_path):
     """The garbage collector went through the growing lists again and again: ten seconds."""
     nested = "[" * 800 + "]" * 800
-    count = (sources.LINE - 100) // (len(nested) + 1)
+    count = (text_records.LINE - 100) // (len(nested) + 1)
     line = '{"text": "x", "other": [' + ",".join([nested] * count) + "]}"
     (tmp_path / "a.jsonl").write_text(line + "\n")
     collected = []

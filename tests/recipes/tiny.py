@@ -13,8 +13,8 @@ from recipes.common.command_line.settings import Training
 from recipes.common.recipe import Recipe
 from recipes.common.training import loop as training
 from recipes.common.training.experiment import Experiment
-from recipes.common.training.loop import Task
 from recipes.common.training.optimizers import build_adamw
+from recipes.common.training.task import Task
 
 FEATURES, CLASSES = 8, 3
 
@@ -51,7 +51,12 @@ class TinyExperiment(Experiment):
         return Noise()
 
     def resolve(self):
-        defaults = {"steps": 30, "batch_size": 4, "accumulate": 2, "checkpoint_every": 2}
+        defaults = {
+            "steps": 30,
+            "batch_size": 4,
+            "gradient_accumulation_steps": 2,
+            "checkpoint_every": 2,
+        }
         return self.config.resolved(1000, defaults, initial_loss=1.0)
 
     def fingerprint(self):
@@ -65,6 +70,7 @@ class TinyExperiment(Experiment):
             units_per_update=8,
             baselines={},
             source=self.data.source,
+            export=self.export,
         )
 
     def build_model(self):

@@ -98,7 +98,7 @@ class CheckpointFolder:
             target = path.with_name(f"{path.name}.corrupt-{count}")
         return path.rename(target)
 
-    def rotate(self, keep: int, step: int) -> None:
-        """Deletes all but the newest `keep`, once that of `step` is whole on the disk."""
-        for old in [s for s in self.steps() if s <= step][keep:]:
+    def rotate(self, max_to_keep: int, step: int) -> None:
+        """Deletes all but the newest `max_to_keep`, once that of `step` is whole on the disk."""
+        for old in [s for s in self.steps() if s <= step][max_to_keep:]:
             self.path_of(old).unlink(missing_ok=True)

@@ -14,15 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from recipes.common.command_line.errors import InputError
-from recipes.common.files.reading import (
-    NPY_HEADER,
-    NpyHeader,
-    first_line,
-    npy_header,
-    parse_json,
-    regular_file,
-)
+from recipes.common.command_line.errors import InputError, first_line
+from recipes.common.files.npy import NPY_HEADER, NpyHeader, npy_header
+from recipes.common.files.reading import parse_json, regular_file
 
 FORMAT = 1
 HEADER = "header.json"
@@ -98,7 +92,7 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
     size = regular_file(path).stat().st_size
     try:
         archive = zipfile.ZipFile(path)
-    # Whatever it stumbles over: its own errors, those of struct, of text, of the system.
+    # It raises errors of its own, of struct, of text decoding and of the system.
     except Exception as error:
         raise _unreadable(path, error) from None
     with archive:

@@ -29,7 +29,6 @@ import keras
 import numpy as np
 
 import keras_h0h1  # noqa: F401 (makes its classes known to Keras)
-from recipes.common.checkpoints.generators import generator_states, set_generator_states
 from recipes.common.checkpoints.reading import (
     DIGEST_LENGTH,
     FORMAT,
@@ -41,9 +40,9 @@ from recipes.common.checkpoints.reading import (
     opened,
     read_array,
 )
-from recipes.common.command_line.errors import InputError
-from recipes.common.distribution.distribute import on_host
-from recipes.common.files.reading import first_line
+from recipes.common.checkpoints.rng import rng_states, set_rng_states
+from recipes.common.command_line.errors import InputError, first_line
+from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.files.writing import atomic
 
 
@@ -66,7 +65,12 @@ def _variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def take_snapshot(model: keras.Model, step: int = 0, run: dict[str, Any] | None = None) -> Snapshot:
+def take_snapshot(
+    model: keras.Model,
+    step: int = 0,
+    run: dict[str, Any] | None = None,
+    devices: Devices = ONE_DEVICE,
+) -> Snapshot:
     """Copies the state of a compiled model to the host.
 
     Args:
@@ -74,6 +78,7 @@ def take_snapshot(model: keras.Model, step: int = 0, run: dict[str, Any] | None 
         step: Updates made so far; with the seed, the position in the data.
         run: The run's configuration, JSON-able, so that a checkpoint cannot be resumed with
             another one.
+        devices: What the model trains on; all hosts have to call it.
 
     Example:
 
@@ -85,8 +90,8 @@ def take_snapshot(model: keras.Model, step: int = 0, run: dict[str, Any] | None 
     if not model.optimizer.built:
         # Before the first update, where Keras leaves it for later.
         model.optimizer.build(model.trainable_variables)
-    variables, generators = _variables(model), generator_states()
-    arrays = [on_host(v) for v in variables]
+    variables, generators = _variables(model), rng_states()
+    arrays = [devices.gather(v) for v in variables]
     arrays += generators.values()
     header = {
         "format": FORMAT,
@@ -230,7 +235,7 @@ def load_checkpoint(path: Path) -> keras.Model:
                     f"checkpoint and {tuple(variable.shape)} in the model. Received: {path}"
                 )
             variable.assign(read_array(archive, index, header, path))
-        set_generator_states(
+        set_rng_states(
             {
                 name: read_array(archive, expected + index, header, path)
                 for index, name in enumerate(header["generators"])

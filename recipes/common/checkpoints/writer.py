@@ -1,4 +1,4 @@
-"""Checkpoints that are written while training goes on."""
+"""Checkpoints that are written while training continues."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -7,7 +7,7 @@ import keras
 
 from recipes.common.checkpoints.folder import CheckpointFolder
 from recipes.common.checkpoints.snapshot import Snapshot, take_snapshot, write_snapshot
-from recipes.common.distribution.distribute import current
+from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.files.writing import StorageError
 
 
@@ -19,10 +19,11 @@ class CheckpointWriter:
 
     Args:
         folder: Where to.
-        keep: Integer >= 1, how many checkpoints stay. An older one goes only after a newer one
-            is whole on the disk.
+        max_to_keep: Integer >= 1, the number of checkpoints to keep. An older one is deleted only
+            after a newer one is whole on the disk.
         run: The run's configuration, for the header of each checkpoint.
         last: The updates of the checkpoint that the run was resumed from.
+        devices: What the model trains on; host 0 writes.
 
     Attributes:
         last: The updates of the newest checkpoint that is whole on the disk, or `None`.
@@ -34,7 +35,7 @@ class CheckpointWriter:
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     >>> model.compile(keras.optimizers.SGD(), "mse")
     >>> folder = CheckpointFolder(Path(tempfile.mkdtemp()))
-    >>> with CheckpointWriter(folder, keep=2, run={}) as writer:
+    >>> with CheckpointWriter(folder, max_to_keep=2, run={}) as writer:
     ...     for step in (1, 2, 3):
     ...         writer.save(model, step)
     >>> folder.steps(), writer.last
@@ -44,12 +45,14 @@ class CheckpointWriter:
     def __init__(
         self,
         folder: CheckpointFolder,
-        keep: int,
+        max_to_keep: int,
         run: dict[str, Any],
         last: int | None = None,
+        devices: Devices = ONE_DEVICE,
     ):
+        self.devices = devices
         self.folder = folder
-        self.keep = keep
+        self.max_to_keep = max_to_keep
         self.run = run
         self.last = last
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -63,8 +66,8 @@ class CheckpointWriter:
         """
         self.wait()
         # All hosts take part in the copy, where weights are cut over them; one writes.
-        snapshot = take_snapshot(model, step, self.run)
-        if current().host:
+        snapshot = take_snapshot(model, step, self.run, self.devices)
+        if self.devices.host:
             self.last = step
             return
         self._pending = self._pool.submit(self._write, snapshot, step)
@@ -72,11 +75,11 @@ class CheckpointWriter:
     def _write(self, snapshot: Snapshot, step: int) -> None:
         try:
             write_snapshot(snapshot, self.folder.path_of(step))
-            self.folder.rotate(self.keep, step)
+            self.folder.rotate(self.max_to_keep, step)
         except StorageError as error:
             kept = "none was written before"
             if self.last is not None:
-                kept = f"that after {self.last} is intact and `--resume` goes on from it"
+                kept = f"that after {self.last} is intact and `--resume` continues from it"
             raise StorageError(
                 f"The checkpoint after {step} updates could not be written; {kept}. {error}"
             ) from error

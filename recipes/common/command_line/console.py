@@ -39,7 +39,7 @@ class one_line_errors:
 
 
 def user_error(error: BaseException | None) -> str | None:
-    """The message of an error that the user can mend; `None` for any other, which is a bug."""
+    """The message of an error that the user can correct; `None` for any other, which is a bug."""
     if isinstance(error, InputError | StorageError):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:

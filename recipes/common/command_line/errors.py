@@ -1,4 +1,4 @@
-"""The errors that a user can mend: wrong options, missing or damaged files, a full disk.
+"""The errors that a user can correct: wrong options, missing or damaged files, a full disk.
 
 `console.one_line_errors` prints them as one line and ends with status 2. Any other exception is a
 bug of the program and keeps its traceback.
@@ -21,3 +21,12 @@ def printable(message: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message
     )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class where it has none.
+
+    Some libraries put the data into their messages, however long it is: it is shortened.
+    """
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= 300 else f"{line[:297]}..."

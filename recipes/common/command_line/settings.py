@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recipes.common.command_line.errors import InputError
-from recipes.common.command_line.options import check_options, flag, option
+from recipes.common.command_line.options import AcceptsFormerNames, check_options, flag, option
 from recipes.common.distribution.distribute import KINDS
 from recipes.common.results.configuration import SINGLE_RUN
 
@@ -21,7 +21,7 @@ SINGLE_RUN_OPTIONS = ("schedule", "seed", *sorted(SINGLE_RUN))
 
 
 @dataclasses.dataclass
-class Training:
+class Training(metaclass=AcceptsFormerNames):
     """Training: the same for every recipe."""
 
     schedule: Literal[ALL_SCHEDULES] = option(
@@ -32,7 +32,7 @@ class Training:
     )
     peak_lr: float = option(
         1e-3,
-        "the plateau's rate; 1e-3 is what the (H0, H1) paper shows for its language models",
+        "the peak learning rate; 1e-3 is what the (H0, H1) paper shows for its language models",
         above=0,
         high=LARGEST_RATE,
     )
@@ -65,27 +65,34 @@ class Training:
     batch_size: int | None = option(
         None, "examples in a micro-batch [default: by size]", low=1, high=2**20
     )
-    accumulate: int | None = option(
+    gradient_accumulation_steps: int | None = option(
         None,
-        "micro-batches averaged for one update; raises the batch without memory [default: by size]",
+        "micro-batches whose gradients are averaged for one update; a larger batch at the memory"
+        " of a small one [default: by size]",
         low=1,
         high=2**16,
+        formerly="accumulate",
     )
     weight_decay: float = option(
         0.1,
-        "decoupled; 0.1 is the habit for language models. Keras multiplies it by the rate",
+        "decoupled; 0.1 is customary for language models. Keras multiplies it by the learning rate",
         low=0,
         high=1e6,
     )
-    beta_1: float = option(0.9, "AdamW's average of gradients", low=0, below=1)
+    beta_1: float = option(0.9, "AdamW's decay rate of the first moment estimates", low=0, below=1)
     beta_2: float = option(
         0.95,
-        "AdamW's average of squares; 0.95 recovers from spikes faster than 0.999",
+        "AdamW's decay rate of the second moment estimates; 0.95 recovers from loss spikes faster"
+        " than 0.999",
         low=0,
         below=1,
     )
-    clip: float = option(
-        1.0, "largest global norm of the gradient; 0 switches clipping off", low=0, high=1e30
+    global_clipnorm: float = option(
+        1.0,
+        "gradients are scaled down to this global norm; 0 switches clipping off",
+        low=0,
+        high=1e30,
+        formerly="clip",
     )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
         "float32",
@@ -112,11 +119,12 @@ class Training:
         low=1,
         high=MOST_STEPS,
     )
-    keep: int = option(
+    max_to_keep: int = option(
         2,
-        "checkpoints that stay; 2, so that there is another one if a disk spoils the newest",
+        "number of checkpoints to keep; 2, so that there is another one if the newest is damaged",
         low=1,
         high=MOST_STEPS,
+        formerly="keep",
     )
     jit: Literal["auto", "on", "off"] = option(
         "auto",
@@ -140,8 +148,8 @@ class Training:
     )
     resume: str | None = option(
         None,
-        "a run folder to go on with, from its newest valid checkpoint, with its own configuration;"
-        " --keep, --checkpoint-every, --stop-after, --distribute may be given anew",
+        "a run folder to resume from its newest valid checkpoint, with its own configuration;"
+        " --max-to-keep, --checkpoint-every, --stop-after and --distribute may be changed",
         kind="folder",
     )
     stop_after: int | None = option(
@@ -174,7 +182,7 @@ class Training:
         """
         fill = {k: v for k, v in defaults.items() if getattr(self, k) is None}
         filled = dataclasses.replace(self, **fill)
-        update = filled.batch_size * filled.accumulate
+        update = filled.batch_size * filled.gradient_accumulation_steps
         if examples < 1:
             raise InputError("The data is too small for one example. Received: 0 examples")
         if self.epochs is not None:
@@ -210,9 +218,9 @@ def check_given(given: dict[str, Any], comparison: bool = False) -> None:
         folder = Path(given["resume"]).resolve()
         own = {"name": folder.name, "runs": folder.parent}
         for name, value in own.items():
-            told = given.get(name, value)
-            if (Path(told).resolve() if name == "runs" else told) != value:
-                refuse(name, "with --resume, which goes on in the run's own folder")
+            chosen = given.get(name, value)
+            if (Path(chosen).resolve() if name == "runs" else chosen) != value:
+                refuse(name, "with --resume, which continues in the run's own folder")
         # The rest has to agree with the run's configuration, which is checked there.
         return
     if given.get("suggest") and given.get("dry_run"):

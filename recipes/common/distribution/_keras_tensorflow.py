@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import keras
 
-from recipes.common.training.averages import innermost
+from recipes.common.training.ema import innermost
 
 _strategies = itertools.count(1)
 

@@ -5,8 +5,9 @@ import errno
 import json
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,19 +123,40 @@ def atomic(path: Path) -> Iterator[Path]:
             _flush(path.parent)
 
 
+def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes a folder beside `path` and then puts it in its place.
+
+    Args:
+        path: The folder; one that is there is deleted.
+        write: Fills the folder that it is given, which does not exist yet.
+
+    Raises:
+        StorageError: If the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    prefix = f"{_PARTIAL}{os.getpid()}-"
+    with writing(path), tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as scratch:
+        write(Path(scratch) / path.name)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(Path(scratch) / path.name, path)
+
+
 def is_partial(path: Path) -> bool:
     """Whether `path` is a file that `atomic` was writing when its process was killed."""
     return bool(_OURS.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
 
 
 def discard_partials(folder: Path) -> None:
-    """Deletes what a killed process was writing by `atomic`, and nothing else.
+    """Deletes what a killed process was writing by `atomic` or `replace_folder`; nothing else.
 
     For a folder that this program made, while no other process writes there.
     """
     for partial in folder.glob(_PARTIAL + "*"):
         if is_partial(partial):
             partial.unlink(missing_ok=True)
+        elif _OURS.fullmatch(partial.name) and partial.is_dir() and not partial.is_symlink():
+            shutil.rmtree(partial)
 
 
 def write_json(path: Path, value: Any) -> None:

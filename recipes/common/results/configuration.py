@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recipes.common.command_line.errors import InputError, MissingInputError
-from recipes.common.command_line.options import build
+from recipes.common.command_line.options import build, with_present_names
 from recipes.common.files.reading import read_json
 
 PLACE = frozenset({"runs", "name"})
@@ -22,12 +22,13 @@ SINGLE_RUN = frozenset({"name", "resume", "stop_after", "suggest"})
 DRY_RUN = frozenset({"dry_run", "hardware", "utilisation", "price"})
 """Options of a recipe's `--dry-run`, which trains nothing."""
 
-CHANGEABLE = frozenset({"keep", "checkpoint_every", "distribute", "model_shards"})
+CHANGEABLE = frozenset({"max_to_keep", "checkpoint_every", "distribute", "model_shards"})
 """What a resumed run may be given anew: how it runs, not what it computes."""
 
-NOT_THE_EXPERIMENT = PLACE | SINGLE_RUN | DRY_RUN | CHANGEABLE | {"cache", "workers"}
+NOT_THE_EXPERIMENT = PLACE | SINGLE_RUN | DRY_RUN | CHANGEABLE | {"cache", "workers", "keep"}
 """Options on which a run's numbers do not depend. Runs that differ in these alone are runs of one
-experiment: for the check of a checkpoint, for the report, for a comparison."""
+experiment: for the check of a checkpoint, for the report, for a comparison. `keep` is the former name
+of `max_to_keep`, in the folders of older runs."""
 
 
 def experiment(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def experiment(options: Mapping[str, Any]) -> dict[str, Any]:
 
     Example:
 
-    >>> experiment({"peak_lr": 0.001, "seed": 0, "runs": "runs", "keep": 2})
+    >>> experiment({"peak_lr": 0.001, "seed": 0, "runs": "runs", "max_to_keep": 2})
     {'peak_lr': 0.001, 'seed': 0}
     """
     return {name: v for name, v in options.items() if name not in NOT_THE_EXPERIMENT}
@@ -65,6 +66,7 @@ def read_configuration(path: Path, cls: type) -> Any:
         values = read_json(path)
     except InputError as error:
         raise InputError(f"The run's configuration is damaged. {error}") from None
+    values = with_present_names(cls, values)
     hints = typing.get_type_hints(cls)
     names = {field.name for field in dataclasses.fields(cls)}
     for name, value in values.items():

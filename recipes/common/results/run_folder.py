@@ -12,6 +12,7 @@ import filelock
 from recipes.common.checkpoints.folder import CheckpointFolder
 from recipes.common.checkpoints.reading import read_header
 from recipes.common.command_line.errors import InputError
+from recipes.common.command_line.options import with_present_names
 from recipes.common.files.reading import read_json
 from recipes.common.files.writing import discard_partials, write_json, writing
 from recipes.common.results import damage
@@ -159,7 +160,7 @@ class RunFolder:
         check_unchanged(stored, given)
         checkpoint = self.latest_checkpoint()
         if checkpoint is not None:
-            made_with = read_header(checkpoint[0])["run"]
+            made_with = with_present_names(cls, read_header(checkpoint[0])["run"])
             check_made_with(configuration(stored), made_with, checkpoint[0], self.config_path)
         else:
             made = len(self.read("metrics.csv"))

@@ -9,9 +9,17 @@ from rich.console import Console
 
 from recipes.common.checkpoints.snapshot import load_checkpoint
 from recipes.common.command_line.settings import Training
-from recipes.common.distribution.distribute import Devices
+from recipes.common.distribution.devices import Devices
+from recipes.common.files.writing import atomic
 from recipes.common.results.run_folder import RunFolder
-from recipes.common.training.loop import Task, run_training
+from recipes.common.training.loop import run_training
+from recipes.common.training.task import Task
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Writes a `.keras` file, whole or not at all."""
+    with atomic(path) as partial:
+        model.save(partial)
 
 
 class Experiment(abc.ABC):
@@ -65,6 +73,13 @@ class Experiment(abc.ABC):
         """The compiled model of a resumed run."""
         return load_checkpoint(checkpoint)
 
+    def export(self, model: keras.Model) -> None:
+        """Writes the finished model for others; its weights are those that were evaluated.
+
+        Called on every host.
+        """
+        save_model(self.devices.unshard(model), self.folder.path / "model.keras")
+
     @abc.abstractmethod
     def introduction(self) -> str:
         """What is printed before training: data, model, run, baselines; see `describe_run`."""
@@ -85,7 +100,7 @@ class Experiment(abc.ABC):
         checkpoint = self.folder.latest_checkpoint()
         model = self.load_model(checkpoint[0]) if checkpoint else self.build_model()
         self.say(self.introduction())
-        summary = run_training(model, task, self.config, self.folder, self.console)
+        summary = run_training(model, task, self.config, self.folder, self.console, self.devices)
         self.report(model, summary)
         return summary
 

@@ -5,7 +5,7 @@ import keras
 import keras_h0h1
 from keras_h0h1.schedules import WarmupStableDecay
 from recipes.common.command_line.settings import Training
-from recipes.common.distribution.distribute import current
+from recipes.common.distribution.devices import ONE_DEVICE, Devices
 
 # A `C` that no loss reaches: the factor is 1 and the weights are those of the bare optimizer, bit
 # for bit. So that plain schedules report the loss of each batch the same way as `h0h1` does, and
@@ -21,7 +21,7 @@ def build_schedule(config: Training) -> keras_h0h1.LossAdaptiveLearningRate:
         warmup_steps=round(config.warmup * config.steps) if config.schedule == "linear" else 0,
         decay_steps=round(config.decay * config.steps),
         final_learning_rate=min(config.final_lr, config.peak_lr),
-        steps_per_update=config.accumulate,
+        steps_per_update=config.gradient_accumulation_steps,
     )
     C = {"h0h1": config.C, "auto": "auto"}.get(config.schedule, _NEVER)
     return keras_h0h1.LossAdaptiveLearningRate(base, C=C, f_star=config.f_star)
@@ -32,12 +32,14 @@ def _shared(config: Training, ema: float) -> dict:
     return {
         "learning_rate": build_schedule(config),
         "weight_decay": config.weight_decay,
-        "global_clipnorm": config.clip or None,
+        "global_clipnorm": config.global_clipnorm or None,
         # Keras counts 1 as accumulation too, and would keep a second copy of the gradients.
-        "gradient_accumulation_steps": config.accumulate if config.accumulate > 1 else None,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps
+        if config.gradient_accumulation_steps > 1
+        else None,
         "use_ema": bool(ema),
         # Keras averages after each micro-batch; per update it comes to `ema`.
-        "ema_momentum": ema ** (1 / config.accumulate) if ema else 0.99,
+        "ema_momentum": ema ** (1 / config.gradient_accumulation_steps) if ema else 0.99,
     }
 
 
@@ -71,14 +73,14 @@ def build_sgd(config: Training, momentum: float, ema: float = 0.0) -> keras.opti
     return _loss_aware(optimizer, config)
 
 
-def jit_compile(choice: str) -> bool:
+def jit_compile(choice: str, devices: Devices = ONE_DEVICE) -> bool:
     """Keras' `jit_compile` for the option `--jit`.
 
     Raises:
         ValueError: If XLA is asked for under `tf.distribute`.
     """
     # XLA cannot compile a step that reads other devices' variables.
-    mirrored = current().strategy is not None and current().kind != "tpu"
+    mirrored = devices.strategy is not None and devices.kind != "tpu"
     if choice == "on" and mirrored:
         raise ValueError(
             "XLA cannot compile a training step under TensorFlow's MirroredStrategy; leave it "

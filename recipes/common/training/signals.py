@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 
-from recipes.common.distribution.distribute import any_host
+from recipes.common.distribution.devices import ONE_DEVICE, Devices
 
 # Windows has no SIGHUP, which a terminal that is closed sends.
 _NUMBERS = (signal.SIGTERM, signal.SIGINT, *filter(None, [getattr(signal, "SIGHUP", None)]))
@@ -15,8 +15,8 @@ class Stopped(SystemExit):
     """Ends the program after a signal, with status 128 + its number: 143, or 130 for Ctrl-C.
 
     That is what a shell reports for a program that the signal ended, and what schedulers expect
-    of work that is to be taken up again. Not 0: Kubernetes would count the Job as completed, and
-    `&&` in a SLURM script would go on to what needs the finished model.
+    of work that is to be resumed. Not 0: Kubernetes would count the Job as completed, and
+    `&&` in a SLURM script would continue with what needs the finished model.
     """
 
     def __init__(self, received: signal.Signals):
@@ -32,7 +32,7 @@ _noted: list[signal.Signals] = []
 def noted_interrupts():
     """Ctrl-C raises `KeyboardInterrupt` in this block, as usual, and is noted as well.
 
-    In a callback of a compiler Python prints the exception and goes on. `StopSignals` then finds
+    In a callback of a compiler Python prints the exception and continues. `StopSignals` then finds
     the note when it begins.
     """
     _noted.clear()
@@ -55,11 +55,14 @@ def noted_interrupts():
 
 
 class StopSignals:
-    """Notes SIGTERM, SIGHUP and SIGINT instead of dying of them, within a `with` block.
+    """Notes SIGTERM, SIGHUP and SIGINT instead of ending the process, within a `with` block.
 
     The first one is noted in `received`, for the loop to stop where it can. A second one, of
     either kind, ends the process at once. Outside the main thread, where Python allows no
     handlers, nothing changes. Nor does a signal that is ignored, as SIGINT is under `nohup`.
+
+    Args:
+        devices: Hosts that have to agree on stopping.
 
     Attributes:
         received: The signal, or `None`.
@@ -72,7 +75,8 @@ class StopSignals:
     'SIGINT'
     """
 
-    def __init__(self):
+    def __init__(self, devices: Devices = ONE_DEVICE):
+        self.devices = devices
         self.received: signal.Signals | None = None
         self._previous: dict[int, object] = {}
 
@@ -90,7 +94,7 @@ class StopSignals:
 
     def agreed(self) -> bool:
         """Whether any host has had a signal. All of them ask together, and all stop then."""
-        if any_host(self.received is not None):
+        if self.devices.any(self.received is not None):
             self.received = self.received or signal.SIGTERM
             return True
         return False

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from recipes.common.checkpoints.writer import CheckpointWriter
-from recipes.common.distribution.distribute import current
+from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.training.signals import StopSignals
 
 # How long a signal may wait for the end of an update. SLURM and Kubernetes kill after 30 seconds by
@@ -27,10 +27,11 @@ class Guard(keras.callbacks.Callback):
     Args:
         network: The model. Callbacks have it as `self.model` as well, but on JAX that brings the
             whole state to the host.
-        accumulate: Micro-batches in an update.
+        gradient_accumulation_steps: Micro-batches in an update.
         stop: The signals.
         writer: The checkpoints.
         durations: Seconds that each update so far took, a list that grows.
+        devices: What the model trains on.
 
     Attributes:
         problem: What has diverged, in words, or `None`.
@@ -40,26 +41,31 @@ class Guard(keras.callbacks.Callback):
     def __init__(
         self,
         network: keras.Model,
-        accumulate: int,
+        gradient_accumulation_steps: int,
         stop: StopSignals,
         writer: CheckpointWriter,
         durations: Sequence[float] = (),
+        devices: Devices = ONE_DEVICE,
     ):
         super().__init__()
         self.network = network
-        self.accumulate = accumulate
+        self.gradient_accumulation_steps = gradient_accumulation_steps
         self.stop = stop
         self.writer = writer
         self.durations = durations
         self.problem: str | None = None
         self.within = False
         # Several hosts take part in every update, and agree on stopping between stretches only.
-        self.alone = current().hosts == 1
+        self.alone = devices.hosts == 1
 
     def on_train_batch_end(self, batch, logs=None):
-        done = (batch + 1) % self.accumulate
+        done = (batch + 1) % self.gradient_accumulation_steps
         if done:
-            if self.stop.received and self.alone and self._far(1.0 - done / self.accumulate):
+            if (
+                self.stop.received
+                and self.alone
+                and self._far(1.0 - done / self.gradient_accumulation_steps)
+            ):
                 self.within = self.network.stop_training = True
             return
         self.writer.check()
@@ -93,7 +99,7 @@ def non_finite_weight(model: keras.Model) -> str | None:
 def lost_message(step: int, saved: int | None) -> str:
     """What a run loses that is left within update `step + 1`; the last checkpoint is `saved`."""
     if saved is None:
-        return "There is no checkpoint yet, so that the run begins anew"
+        return "There is no checkpoint yet, so the run starts from the beginning"
     if step == saved:
         return "Lost is the part of the update that was made"
     updates = f"update {step}" if step == saved + 1 else f"updates {saved + 1} to {step}"
@@ -106,8 +112,8 @@ def divergence_message(problem: str, step: int, schedule: str, writer: Checkpoin
         left = "There is no checkpoint from before"
     else:
         left = f"The last good checkpoint is {writer.folder.path_of(writer.last)}"
-    knob = {"h0h1": ", a lower --C", "linear": ", a longer --warmup"}.get(schedule, "")
+    remedy = {"h0h1": ", a lower --C", "linear": ", a longer --warmup"}.get(schedule, "")
     return (
         f"Diverged after {step} updates: {problem}. {left}. "
-        f"Try a lower --peak-lr{knob}, or --clip 1 if clipping is off."
+        f"Try a lower --peak-lr{remedy}, or --global-clipnorm 1 if clipping is off."
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from recipes.common.command_line.errors import InputError
-from recipes.common.files.reading import first_line, open_file, read_bytes
+from recipes.common.command_line.errors import InputError, first_line
+from recipes.common.files.reading import open_file, read_bytes
 from recipes.vision.data.images import DataSet, ImageData, Split, check_labels, image_data
 from recipes.vision.data.pickles import load_pickle, planes_to_images, read_pickle
 from recipes.vision.data.search import keras_datasets, missing

@@ -25,11 +25,10 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 def load(folder: str | None = None) -> ImageData:
     """Fashion-MNIST from `folder`, Debian's package, Keras' cache, or a download by Keras."""
-    cache = keras_datasets() / "fashion-mnist"
-    searched = [Path(folder).expanduser()] if folder else [DEBIAN, cache]
+    searched = [Path(folder).expanduser()] if folder else _usual_places()
     found = find_folder(searched, FILES)
     if found is None and not folder:
-        found = _download(cache, searched)
+        found = _download(searched)
     if found is None:
         raise _missing(searched, folder)
     return image_data(
@@ -40,13 +39,22 @@ def load(folder: str | None = None) -> ImageData:
     )
 
 
-def _download(cache: Path, searched: list[Path]) -> Path | None:
+def installed() -> Path | None:
+    """The folder with the files, if they are on this machine."""
+    return find_folder(_usual_places(), FILES)
+
+
+def _usual_places() -> list[Path]:
+    return [DEBIAN, keras_datasets() / "fashion-mnist"]
+
+
+def _download(searched: list[Path]) -> Path | None:
     try:
         # Called for the files that it leaves in the cache; they are read with our own checks.
         keras.datasets.fashion_mnist.load_data()
     except Exception as error:  # Keras raises a bare Exception when a download fails
         raise _missing(searched, None, f"{error}") from error
-    return find_folder([cache], FILES)
+    return find_folder(searched[1:], FILES)
 
 
 def _missing(searched: list[Path], folder: str | None, reason: str = "") -> FileNotFoundError:

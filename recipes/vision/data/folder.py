@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from recipes.common.command_line.errors import InputError
-from recipes.common.files.reading import first_line, read_bytes
+from recipes.common.command_line.errors import InputError, first_line
+from recipes.common.files.reading import read_bytes
 from recipes.vision.data.images import DataSet, ImageData, Split, image_data
 from recipes.vision.data.search import missing
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from recipes.common.command_line.errors import InputError
-from recipes.common.files.reading import NPY_HEADER, first_line, npy_header, regular_file
+from recipes.common.command_line.errors import InputError, first_line
+from recipes.common.files.npy import NPY_HEADER, npy_header
+from recipes.common.files.reading import regular_file
 from recipes.vision.data.images import DataSet, ImageData, Split, as_array, check_labels, image_data
 from recipes.vision.data.pickles import planes_to_images, read_pickle
 from recipes.vision.data.search import missing

@@ -15,8 +15,8 @@ from recipes.common.checkpoints.snapshot import load_checkpoint
 from recipes.common.command_line.options import build, parse
 from recipes.common.results.plots import Curves
 from recipes.common.results.run_folder import RunFolder
-from recipes.common.training.averages import averaged_weights, innermost
-from recipes.common.training.loop import evaluation_batch
+from recipes.common.training.ema import averaged_weights, innermost
+from recipes.common.training.task import evaluation_batch
 from recipes.compare.__main__ import main as compare_main
 from recipes.vision import model as models
 from recipes.vision.config import VisionConfig, resolve
@@ -52,13 +52,15 @@ def rows(path):
 def predict(path):
     """Logits and labels of all held-out digits, of a saved model."""
     data = load_images("digits")
-    images = (data.validation.images / 255.0 - data.mean) / data.std
     model = keras.saving.load_model(path)
-    return model.predict(images.astype("float32"), verbose=0).astype("float64"), data
+    # The saved model normalises.
+    return model.predict(data.validation.images, verbose=0).astype("float64"), data
 
 
 def test_a_run_leaves_losses_and_accuracies_behind(tiny, tmp_path, capsys):
-    summary = RECIPE.main([*tiny, "--name=r", "--label-smoothing=0.1", "--accumulate=2"])
+    summary = RECIPE.main(
+        [*tiny, "--name=r", "--label-smoothing=0.1", "--gradient-accumulation-steps=2"]
+    )
     folder = tmp_path / "runs" / "r"
     # The accuracy and the loss are those of all 360 held-out images, with their true labels.
     logits, data = predict(folder / "model.keras")
@@ -81,7 +83,7 @@ def test_a_run_leaves_losses_and_accuracies_behind(tiny, tmp_path, capsys):
     config = json.loads((folder / "config.json").read_text())
     floor = models.entropy_of_smoothed(0.1, 10)
     assert config["f_star"] == floor and config["C"] == (math.log(10) - floor) / 2
-    assert config["optimizer"] == "sgd" and config["clip"] == 0 and config["crop"] == 0
+    assert config["optimizer"] == "sgd" and config["global_clipnorm"] == 0 and config["crop"] == 0
     printed = capsys.readouterr().out
     assert "digits" in printed and f"{summary['final_validation_accuracy']:.2%}" in printed
     count = keras.saving.load_model(folder / "model.keras").count_params()
@@ -92,7 +94,12 @@ def test_a_run_leaves_losses_and_accuracies_behind(tiny, tmp_path, capsys):
     "options",
     [
         ["--ema=0.8", "--stochastic-depth=0.3", "--momentum=0.5"],
-        ["--model=vit-micro", "--stochastic-depth=0.3", "--mixup=0.2", "--accumulate=2"],
+        [
+            "--model=vit-micro",
+            "--stochastic-depth=0.3",
+            "--mixup=0.2",
+            "--gradient-accumulation-steps=2",
+        ],
     ],
     ids=["resnet", "vit"],
 )
@@ -223,9 +230,9 @@ def test_quick_and_the_models_decide_what_is_left_open():
     data = load_images("digits")
     vit = resolve(VisionConfig(model="vit-tiny", quick=True), data)
     resnet = resolve(VisionConfig(model="resnet18"), data)
-    assert (vit.optimizer, vit.patch, vit.clip, vit.peak_lr) == ("adamw", 4, 1.0, 1e-3)
+    assert (vit.optimizer, vit.patch, vit.global_clipnorm, vit.peak_lr) == ("adamw", 4, 1.0, 1e-3)
     # 0.1 for 256 images; here an update takes 64.
-    assert (resnet.optimizer, resnet.patch, resnet.clip) == ("sgd", None, 0.0)
+    assert (resnet.optimizer, resnet.patch, resnet.global_clipnorm) == ("sgd", None, 0.0)
     assert resnet.peak_lr == 0.025
     assert vit.steps < resnet.steps
     assert resnet.C == math.log(10) / 2 and resnet.f_star == 0

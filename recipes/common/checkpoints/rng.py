@@ -1,4 +1,4 @@
-"""PyTorch's global random generators: Keras' dropout draws from them there.
+"""RNG states of PyTorch's global generators, which Keras' dropout draws from there.
 
 TensorFlow and JAX draw from the model's own `SeedGenerator`s; for them nothing here has an effect.
 """
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 
-def generator_states() -> dict[str, np.ndarray]:
+def rng_states() -> dict[str, np.ndarray]:
     """The states outside the model that decide what training draws, by name; uint8 arrays."""
     if keras.backend.backend() != "torch":
         return {}
@@ -22,8 +22,8 @@ def generator_states() -> dict[str, np.ndarray]:
     return {name: np.array(state.numpy()) for name, state in states.items()}
 
 
-def set_generator_states(states: dict[str, np.ndarray]) -> None:
-    """Puts back what `generator_states` returned; states of another backend are passed over."""
+def set_rng_states(states: dict[str, np.ndarray]) -> None:
+    """Puts back what `rng_states` returned; states of another backend are passed over."""
     if keras.backend.backend() != "torch":
         return
     import torch
@@ -35,8 +35,8 @@ def set_generator_states(states: dict[str, np.ndarray]) -> None:
             torch.cuda.set_rng_state(torch.from_numpy(state), int(name.rpartition("_")[2]))
 
 
-class SteadyGenerators(keras.callbacks.Callback):
-    """Lets updates alone move the global generators.
+class RNGStateKeeper(keras.callbacks.Callback):
+    """Restores the RNG states of the last update before the next one.
 
     On PyTorch each iteration over data draws a seed, so that without this the number of
     evaluations, checkpoints and resumptions would change the dropout of all later updates.
@@ -44,15 +44,15 @@ class SteadyGenerators(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self.states = generator_states()
+        self.states = rng_states()
 
     def restore(self) -> None:
-        """The generators as the last update left them; for a checkpoint."""
-        set_generator_states(self.states)
+        """Sets the RNG states that the last update left; call it before a checkpoint."""
+        set_rng_states(self.states)
 
     def on_train_batch_begin(self, batch, logs=None):
         if batch == 0:
             self.restore()
 
     def on_train_end(self, logs=None):
-        self.states = generator_states()
+        self.states = rng_states()

@@ -1,4 +1,4 @@
-"""The moving average of the weights: what is evaluated and saved, but not what is trained."""
+"""The exponential moving average (EMA) of the weights, which is evaluated and saved."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimiz
     return optimizer
 
 
-class KeepWeights(keras.callbacks.Callback):
-    """Leaves the weights as training left them.
+class KeepTrainedWeights(keras.callbacks.Callback):
+    """Stops Keras from overwriting the weights with their EMA at the end of `fit`.
 
-    At the end of every `fit` Keras overwrites the weights with their average, for good. Here `fit`
-    runs from one evaluation to the next, and how often one looks must not change the run.
+    Here `fit` runs from one evaluation to the next, and the number of evaluations must not change
+    the run.
     """
 
     def on_epoch_end(self, epoch, logs=None):
@@ -32,7 +32,7 @@ class KeepWeights(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Inside the block the model has the average of its weights, if its optimizer keeps one.
+    """Inside the block the model has the EMA of its weights, if its optimizer keeps one.
 
     The statistics of batch normalisation are moving averages already, and stay.
     """
