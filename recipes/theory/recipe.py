@@ -8,12 +8,10 @@ Left behind: for each experiment NAME.png, NAME.md, NAME.csv (the table) and NAM
 and data), and `summary.json` with versions and times.
 """
 
-import dataclasses
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import keras
 from matplotlib.figure import Figure
@@ -21,32 +19,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from recipes.common.command_line.console import make_console, one_line_errors
-from recipes.common.command_line.options import build, check_options, option, parse
+from recipes.common.command_line.options import build, parse
 from recipes.common.files.writing import atomic, make_folder, write_json
 from recipes.common.results.environment import describe_environment
 from recipes.common.results.tables import print_table, write_table
-from recipes.theory import bounds, chains, powers, schedules, separation, sharpness, two_layer
+from recipes.theory.config import EXPERIMENTS, Theory
 from recipes.theory.experiment import Experiment, Result
 
-EXPERIMENTS = {
-    module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (separation, schedules, bounds, sharpness, two_layer, chains, powers)
-}
 PROGRAM = "python -m recipes.theory"
-
-
-@dataclasses.dataclass
-class Theory:
-    """Theory: which experiments, and where."""
-
-    quick: bool = option(False, "smaller grids: under a minute instead of a few")
-    only: tuple[Literal[tuple(EXPERIMENTS)], ...] = option(
-        (), f"some of {', '.join(EXPERIMENTS)} [default: all]"
-    )
-    out: str = option("runs/theory", "the folder for figures, tables and data", kind="folder")
-
-    def __post_init__(self):
-        check_options(self)
 
 
 def use_float64() -> None:
