@@ -13,16 +13,12 @@ convex or not. Printed, and written to `benchmarks/results/online_constants.json
 
 import argparse
 import dataclasses
-import datetime
-import json
-import sys
 
 import numpy as np
 
-from benchmarks.common import RESULTS
+from benchmarks.common import write_result
 from keras_h0h1 import online_constants
 from keras_h0h1.theory import descent, problems
-from recipes.common.results.environment import describe_environment
 
 EPSILON = 1e-6
 
@@ -239,19 +235,14 @@ def main(arguments=None) -> None:
     print(f"{options.instances} random instances, at most {options.search_steps} steps each:")
     for name, count in counts.items():
         print(f"  {name}: {count}")
-    record = {
-        "command": " ".join(["python -m benchmarks.online_constants", *sys.argv[1:]]),
-        "date": datetime.date.today().isoformat(),
-        "environment": describe_environment(),
+    result = {
         "settings": vars(options),
         "convex_problems": rows,
         "worst_ratio": worst["ratio"],
         "random_instances": counts,
     }
     # Computed in NumPy: the same on every backend.
-    path = RESULTS / "online_constants.json"
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(f"written to benchmarks/results/{path.name}")
+    write_result("online_constants", result, of_backend=False)
 
 
 if __name__ == "__main__":

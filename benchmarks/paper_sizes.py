@@ -12,21 +12,20 @@ Exit status: 0, 2 for a wrong option, 3 where there is no accelerator; then noth
 """
 
 import dataclasses
-import itertools
-import statistics
 import sys
-import time
 from collections.abc import Sequence
 from typing import Literal
 
 import keras
+import numpy as np
 
 from benchmarks.common import write_result
+from benchmarks.measuring import Clock, accelerator
 from recipes.common.command_line.console import one_line_errors
 from recipes.common.command_line.options import build, check_options, option, parse
 from recipes.common.command_line.settings import MOST_STEPS, SCHEDULES
 from recipes.gpt.config import DEFAULTS, GPTConfig, resolve
-from recipes.gpt.cost import HARDWARE, known_hardware, training_flops
+from recipes.gpt.cost import HARDWARE, Flops, known_hardware, training_flops
 from recipes.gpt.data import load_data
 from recipes.gpt.model import SIZES
 from recipes.gpt.scale import build_training_model
@@ -37,47 +36,13 @@ NO_ACCELERATOR = 3
 WARM_UP = 2  # updates that are not timed: the first one compiles
 
 
-def accelerator() -> str | None:
-    """What the GPU or TPU of this machine calls itself."""
-    backend = keras.backend.backend()
-    if backend == "jax":
-        import jax
-
-        device = jax.devices()[0]
-        return None if device.platform == "cpu" else device.device_kind
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        devices = tf.config.list_physical_devices("GPU")
-        if not devices:
-            return None
-        return tf.config.experimental.get_device_details(devices[0]).get("device_name", "GPU")
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
-
-
-class _Clock(keras.callbacks.Callback):
-    """Marks every `every` micro-batches, waiting for the device: reading the loss does."""
-
-    def __init__(self, every: int):
-        super().__init__()
-        self.every = every
-        self.marks = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (batch + 1) % self.every == 0:
-            # Keras' own mean over all batches so far.
-            self.marks.append((batch + 1, time.perf_counter(), float(logs["loss"])))
-
-
-def train(config: GPTConfig, corpus, updates: int) -> tuple[keras.Model, list, float]:
-    """Trains so many updates of a resolved configuration; the model, marks and tokens/s."""
+def train(config: GPTConfig, corpus, updates: int) -> tuple[keras.Model, Clock, float]:
+    """Trains so many updates of a resolved configuration; the model, its clock and tokens/s."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(config.seed)
     model = build_training_model(config)
     batches = TokenBatches(corpus.training, config.context, config.batch_size, config.seed)
-    clock = _Clock(config.gradient_accumulation_steps)
+    clock = Clock(config.gradient_accumulation_steps)
     model.fit(
         batches.starting_at(0),
         steps_per_epoch=updates * config.gradient_accumulation_steps,
@@ -87,7 +52,7 @@ def train(config: GPTConfig, corpus, updates: int) -> tuple[keras.Model, list, f
     )
     (first, start, _), (last, end, _) = clock.marks[min(WARM_UP, updates - 1) - 1], clock.marks[-1]
     tokens = (last - first) * config.batch_size * config.context
-    return model, clock.marks, tokens / (end - start) if last > first else float("nan")
+    return model, clock, tokens / (end - start) if last > first else float("nan")
 
 
 @dataclasses.dataclass
@@ -116,6 +81,80 @@ class PaperSizes:
         check_options(self)
 
 
+def prepared(options: PaperSizes, schedule: str, steps: int, precision: str):
+    """The resolved configuration of one run, and its corpus."""
+    defaults = DEFAULTS[options.size]
+    whole = defaults["batch_size"] * defaults["gradient_accumulation_steps"]
+    config = GPTConfig(
+        arch="llama",
+        size=options.size,
+        data=options.data,
+        schedule=schedule,
+        steps=steps,
+        batch_size=options.batch_size,
+        gradient_accumulation_steps=max(1, whole // options.batch_size),
+        context=options.context,
+        vocabulary=options.vocabulary,
+        precision=precision,
+        remat=options.remat,
+    )
+    corpus = load_data(config)
+    return resolve(config, corpus), corpus
+
+
+def updates_in(options: PaperSizes, precision: str) -> int:
+    """How many updates of each schedule fit into `--minutes`, from a short run."""
+    config, corpus = prepared(options, "none", 8, precision)
+    *_, speed = train(config, corpus, 8)
+    update = config.batch_size * config.gradient_accumulation_steps * config.context
+    steps = max(10, int(60 * options.minutes / len(SCHEDULES) * speed / update))
+    print(f"{speed:,.0f} tokens/s: {steps} updates for each schedule", flush=True)
+    return steps
+
+
+def cost(config: GPTConfig) -> Flops:
+    """Floating-point operations of one token of training."""
+    return training_flops(
+        "llama",
+        SIZES[config.size],
+        config.vocabulary,
+        config.context,
+        config.remat == "blocks",
+        bool(config.loss_block),
+    )
+
+
+def measure(config: GPTConfig, corpus, peak: float | None) -> dict:
+    """Trains and evaluates with one schedule.
+
+    Args:
+        config: The resolved configuration.
+        corpus: Its data.
+        peak: Operations a second that the device can do; `None` if it is not known.
+    """
+    model, clock, speed = train(config, corpus, config.steps)
+    validation = validation_windows(
+        corpus.validation, config.context, config.batch_size, config.eval_tokens
+    )
+    loss = model.evaluate(*validation, batch_size=config.batch_size, verbose=0)
+    flops = cost(config)
+    return {
+        "schedule": config.schedule,
+        "updates": config.steps,
+        "tokens": config.steps
+        * config.batch_size
+        * config.gradient_accumulation_steps
+        * config.context,
+        "epochs": config.epochs,
+        "tokens_per_second": speed,
+        "seconds_per_update_median": float(np.median(clock.durations())),
+        "utilisation": peak and speed * flops.model / peak,
+        "utilisation_with_recomputation": peak and speed * flops.total / peak,
+        "mean_training_loss": clock.marks[-1][2],
+        "validation_loss": float(loss),
+    }
+
+
 def run(options: PaperSizes) -> dict:
     """Runs the benchmark and writes its result."""
     name = accelerator()
@@ -128,79 +167,17 @@ def run(options: PaperSizes) -> dict:
         sys.exit(NO_ACCELERATOR)
     precision = "mixed_bfloat16" if name else "float32"
     keras.config.set_dtype_policy(precision)
-
-    def configured(schedule, steps):
-        whole = (
-            DEFAULTS[options.size]["batch_size"]
-            * DEFAULTS[options.size]["gradient_accumulation_steps"]
-        )
-        return GPTConfig(
-            arch="llama",
-            size=options.size,
-            data=options.data,
-            schedule=schedule,
-            steps=steps,
-            batch_size=options.batch_size,
-            gradient_accumulation_steps=max(1, whole // options.batch_size),
-            context=options.context,
-            vocabulary=options.vocabulary,
-            precision=precision,
-            remat=options.remat,
-        )
-
-    steps = options.steps
-    if steps is None:
-        config = configured("none", 8)
-        corpus = load_data(config)
-        config = resolve(config, corpus)
-        *_, speed = train(config, corpus, 8)
-        update = config.batch_size * config.gradient_accumulation_steps * config.context
-        steps = max(10, int(60 * options.minutes / len(SCHEDULES) * speed / update))
-        print(f"{speed:,.0f} tokens/s: {steps} updates for each schedule", flush=True)
-
-    hardware = known_hardware(name or "")
+    steps = options.steps or updates_in(options, precision)
+    peak = HARDWARE.get(known_hardware(name or ""))
     rows = []
     for schedule in SCHEDULES:
-        config = configured(schedule, steps)
-        corpus = load_data(config)
-        config = resolve(config, corpus)
-        flops = training_flops(
-            "llama",
-            SIZES[config.size],
-            config.vocabulary,
-            config.context,
-            config.remat == "blocks",
-            bool(config.loss_block),
-        )
-        model, marks, speed = train(config, corpus, steps)
-        validation = validation_windows(
-            corpus.validation, config.context, config.batch_size, config.eval_tokens
-        )
-        loss = model.evaluate(*validation, batch_size=config.batch_size, verbose=0)
-        durations = [b[1] - a[1] for a, b in itertools.pairwise(marks)]
-        peak = HARDWARE.get(hardware)
-        rows.append(
-            {
-                "schedule": schedule,
-                "updates": steps,
-                "tokens": steps
-                * config.batch_size
-                * config.gradient_accumulation_steps
-                * config.context,
-                "epochs": config.epochs,
-                "tokens_per_second": speed,
-                "seconds_per_update_median": statistics.median(durations),
-                "utilisation": peak and speed * flops.model / peak,
-                "utilisation_with_recomputation": peak and speed * flops.total / peak,
-                "mean_training_loss": marks[-1][2],
-                "validation_loss": float(loss),
-            }
-        )
+        config, corpus = prepared(options, schedule, steps, precision)
+        rows.append(measure(config, corpus, peak))
         print(rows[-1], flush=True)
-        del model
+    flops = cost(config)
     result = {
         "accelerator": name,
-        "peak_flops": HARDWARE.get(hardware),
+        "peak_flops": peak,
         "flops_per_token": {"model": flops.model, "with_recomputation": flops.total},
         "precision": precision,
         "remat": options.remat,

@@ -12,7 +12,6 @@ median: it contains everything, at the price of the machine's noise.
 """
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from typing import Literal
 
@@ -20,6 +19,7 @@ import keras
 import numpy as np
 
 from benchmarks.common import write_result
+from benchmarks.measuring import Clock, median_and_range
 from keras_h0h1.callbacks.smoothness_probe import MODES, SmoothnessProbe
 from recipes.common.command_line.console import one_line_errors
 from recipes.common.command_line.errors import InputError
@@ -30,22 +30,6 @@ from recipes.text.batches import TokenBatches
 from recipes.text.tokens import load_corpus
 
 PROGRAM = "python -m benchmarks.probe_overhead"
-
-
-class _Clock(keras.callbacks.Callback):
-    """Marks the end of each step, waiting for it: reading the loss does."""
-
-    def __init__(self):
-        super().__init__()
-        self.marks = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        float(logs["loss"])
-        self.marks.append(time.perf_counter())
-
-
-def _median_and_range(values):
-    return {"median": float(np.median(values)), "range": [min(values), max(values)]}
 
 
 @dataclasses.dataclass
@@ -93,7 +77,7 @@ def run(options: ProbeOverhead) -> dict:
     probe = SmoothnessProbe(data, options.mode, at_steps=at_steps, max_share=None)
 
     def fit(steps, callback):
-        clock = _Clock()
+        clock = Clock()
         model.fit(
             batches.starting_at(0),
             steps_per_epoch=steps,
@@ -103,7 +87,7 @@ def run(options: ProbeOverhead) -> dict:
             callbacks=[callback, clock],
         )
         # Entry k is the time of step k; that of step 0, which compiles, is not known.
-        return np.diff(clock.marks, prepend=np.nan)
+        return np.concatenate([[np.nan], clock.durations()])
 
     # Compiles the training step and the probe, on a few steps that do not count.
     warm = SmoothnessProbe(data, options.mode, at_steps=[1, 3], max_share=None)
@@ -124,9 +108,9 @@ def run(options: ProbeOverhead) -> dict:
         "probe_batch": options.probe_size,
         "parameters": int(model.count_params()),
         "measurements": len(probe.history),
-        "share_of_training_time": _median_and_range(inside),
-        "share_from_outside": _median_and_range(outside),
-        "seconds_a_measurement": _median_and_range(list(map(float, probe.column("seconds")))),
+        "share_of_training_time": median_and_range(inside),
+        "share_from_outside": median_and_range(outside),
+        "seconds_a_measurement": median_and_range(list(map(float, probe.column("seconds")))),
         "seconds_a_step": step_seconds,
         "compilations": probe.objective.compilations,
         "compile_seconds": warm.compile_seconds,

@@ -8,18 +8,18 @@ runs of a workload share the weights and the batches. Printed and merged into
 """
 
 import argparse
-import json
 
 import keras
 import numpy as np
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, made_by
 from benchmarks.workloads import Workload, workloads
 from keras_h0h1 import LossAware
 from keras_h0h1.suggestion import Suggestion, suggest
 from keras_h0h1.suggestion._trial import copies, put_back
 from recipes.common.command_line.console import one_line_errors
-from recipes.common.results.environment import describe_environment
+from recipes.common.files.reading import read_json
+from recipes.common.files.writing import write_json
 
 
 def final_losses(workload: Workload, optimizer, rates, updates: int, seed: int) -> list[float]:
@@ -85,19 +85,14 @@ def main() -> None:
         suggestion, record = run(workload, arguments.updates, arguments.seed)
         records.append(record)
         print(f"\n{workload.name} ({backend})\n{suggestion}\n\n{table(record)}", flush=True)
-        _write(backend, arguments, records)
+        _write(backend, records)
 
 
-def _write(backend: str, arguments, records: list[dict]) -> None:
+def _write(backend: str, records: list[dict]) -> None:
+    """Puts the runs of this backend beside those of the others."""
     path = RESULTS / "suggest.json"
-    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    results[backend] = {
-        "command": f"KERAS_BACKEND={backend} python -m benchmarks.suggest "
-        f"--workloads {arguments.workloads} --updates {arguments.updates} --seed {arguments.seed}",
-        "environment": describe_environment(),
-        "runs": records,
-    }
-    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    results = read_json(path) if path.exists() else {}
+    write_json(path, results | {backend: made_by() | {"runs": records}})
 
 
 if __name__ == "__main__":

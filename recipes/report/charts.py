@@ -23,6 +23,8 @@ COLOURS, DASHES = 7, ("", "7 3", "7 3 1.5 3", "2 3")
 _BUCKETS = 250
 # Points that a cloud has at most; of more, the lowest and highest of each bucket.
 _DOTS = 5000
+# Markers that a line has at most.
+_MARKERS = 40
 # Beyond these, differences and ratios of two numbers are no longer float64's.
 _LARGEST, _SMALLEST = 1e150, 1e-150
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -322,7 +324,9 @@ def _draw(one: Series, x_axis: _Axis, y_axis: _Axis, across, up) -> str:
         style = f'style="--c:var(--c{one.look % COLOURS})"'
     inner = f'<path class="{kind}" {style} d="{_path(px, py)}"/>'
     if one.kind == "marked":
-        for x, y, a, b in zip(px[there], py[there], xs[there], ys[there], strict=True):
+        # More of them would hide the line.
+        some = np.flatnonzero(there)[:: -(-int(there.sum()) // _MARKERS) or 1]
+        for x, y, a, b in zip(px[some], py[some], xs[some], ys[some], strict=True):
             inner += (
                 f'<path class="dots" {look(one.look)} d="{marker(one.look, x, y)}">'
                 f"<title>{escape(one.label)}: {b:.5g} at {a:g}</title></path>"

@@ -6,9 +6,16 @@ from typing import Any
 
 from recipes.common.results import formatting
 
+# Rows that the box shows without scrolling.
+_ROWS = 16
+
 
 class Html(str):
     """A string that is HTML already, and is not escaped again."""
+
+
+class Number(Html):
+    """A number as it was typed: no other digits are given to it, and it stands on the right."""
 
 
 MISSING = "–"
@@ -38,14 +45,16 @@ def table(rows: Sequence[Mapping[str, Any]], label: str) -> str:
 
     head = line("th", [(n, escape(n.replace("_", " "))) for n in names])
     body = "".join(line("td", [(n, html(row.get(n), largest[n])) for n in names]) for row in rows)
+    # The box shows so many at once, and a cut at a whole row looks like the end.
+    count = f'<p class="soft">{len(rows)} rows; the table scrolls.</p>' if len(rows) > _ROWS else ""
     return (
-        f'<div class="box" tabindex="0" role="region" aria-label="{escape(label)}">'
+        f'{count}<div class="box" tabindex="0" role="region" aria-label="{escape(label)}">'
         f"<table><thead>{head}</thead><tbody>{body}</tbody></table></div>"
     )
 
 
 def _kind(values: Sequence[Any]) -> str:
-    words = [v for v in values if isinstance(v, str)]
+    words = [v for v in values if isinstance(v, str) and not isinstance(v, Number)]
     if not words:
         return ""
     # A sentence may take several lines; a name may not.

@@ -1,9 +1,11 @@
 """From results to the page."""
 
 import base64
+import math
 from html import escape
 from typing import Any
 
+from recipes.common.results.formatting import text
 from recipes.report.markup import bullets, details, table
 from recipes.report.probes import study_section
 from recipes.report.reading import Results, Table
@@ -12,6 +14,13 @@ from recipes.report.training import training_section
 
 # Nothing may be loaded and no script may run, whatever a run's files say.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# By what a column of a comparison begins with.
+_COLUMNS = {
+    "spread": "standard deviation of the validation loss over the seeds",
+    "± accuracy": "standard deviation of the accuracy over the seeds",
+    "steps to": "updates until the validation loss is that low; – if a run never gets there",
+    "peak from": "the first update at the peak rate; – if a run never gets there",
+}
 _HEADINGS = {"comparison": "Comparison", "fits": "Fitted constants", "experiment": "Experiment"}
 
 
@@ -88,7 +97,7 @@ def _table_section(one: Table, anchor: str) -> str:
         )
     parts.append(table(rows, heading))
     if one.kind == "comparison":
-        parts.append(bullets(_said(one.content)))
+        parts.append(bullets(_said(one.content, rows)))
     if "command" in one.content:
         parts.append(
             f'<p class="soft">Made by <code>{escape(str(one.content["command"]))}</code></p>'
@@ -101,15 +110,43 @@ def _number(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def _said(content: dict[str, Any]) -> list[str]:
-    """What a reader needs to know before believing a comparison."""
-    lines = []
+def _said(content: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    """What a reader needs to know to read a comparison, and before believing it."""
+    lines = _lowest(rows)
     runs = content["runs"] if isinstance(content["runs"], list) else []
     seeds = {repr(run.get("seed")) for run in runs if isinstance(run, dict)}
     if len(seeds) == 1:
         lines.append("One seed: differences of a few hundredths mean nothing.")
     elif len(seeds) > 1:
         lines.append(f"Means over {len(seeds)} seeds, those of runs that did not diverge.")
+    for name in rows[0]:
+        for start, meaning in _COLUMNS.items():
+            if name.startswith(start):
+                lines.append(f"{name}: {meaning}.")
+    return lines
+
+
+def _lowest(rows: list[dict[str, Any]]) -> list[str]:
+    """For each model, or whatever stands before the schedule, the schedule of the lowest loss."""
+    if not {"schedule", "validation"} <= rows[0].keys():
+        return []
+    before = list(rows[0])[: list(rows[0]).index("schedule")]
+    cases: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        loss = row["validation"]
+        if isinstance(loss, int | float) and math.isfinite(loss):
+            cases.setdefault(", ".join(str(row[name]) for name in before), []).append(row)
+    lines = []
+    for case, group in cases.items():
+        best, *others = sorted(group, key=lambda row: row["validation"])
+        line = f"Lowest validation loss: {best['schedule']}, {text(best['validation'])}"
+        if others:
+            line += f"; next: {others[0]['schedule']}, {text(others[0]['validation'])}"
+            spreads = [row.get("spread") for row in (best, others[0])]
+            apart = others[0]["validation"] - best["validation"]
+            if all(isinstance(one, int | float) for one in spreads) and apart <= max(spreads):
+                line += ", which is within the spread of the seeds"
+        lines.append((f"{case}: " if case else "") + line + ".")
     return lines
 
 

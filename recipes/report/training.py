@@ -16,7 +16,7 @@ from recipes.common.results.formatting import setting
 from recipes.common.results.runs import Run
 from recipes.common.results.smoothing import smooth
 from recipes.report.charts import Series, chart, swatch, wants_log
-from recipes.report.markup import MISSING, Html, bullets, details, html, legend, table
+from recipes.report.markup import MISSING, Html, Number, bullets, details, html, legend, table
 from recipes.report.probes import curvature_charts, fit_rows
 
 # Titles, and the order of the charts; whatever else a run has written comes after these.
@@ -106,6 +106,8 @@ def training_section(runs: Sequence[Run]) -> str:
         entries = [(swatch(g.index), _label(g)) for g in groups]
         parts.append(_switches(groups))
         parts.append(legend(entries, [f"show-{g.css}" for g in groups]))
+        if len(groups) > 1:
+            parts.append('<p class="soft">A box that is not ticked hides its curves.</p>')
         parts.append(f'<div class="charts">{"".join(_charts(groups))}</div>')
     parts.append("<h3>Where they ended</h3>")
     parts.append(table([_row(g, run, names) for g in groups for run in g.runs], "Final values"))
@@ -207,8 +209,8 @@ def _row(one: Group, run: Run, names: dict[Path, str]) -> dict[str, Any]:
     return {
         "run": Html(swatch(one.index) + escape(names[run.path])),
         "schedule": config.get("schedule"),
-        "peak rate": config.get("peak_lr"),
-        "C": config.get("C") if config.get("schedule") == "h0h1" else None,
+        "peak rate": _typed(config.get("peak_lr")),
+        "C": _typed(config.get("C") if config.get("schedule") == "h0h1" else None),
         "seed": config.get("seed"),
         "updates": run.steps or None,
         "state": state,
@@ -221,6 +223,10 @@ def _row(one: Group, run: Run, names: dict[Path, str]) -> dict[str, Any]:
     }
 
 
+def _typed(value: Any) -> Number:
+    return Number(escape(setting(value, MISSING)))
+
+
 def _notes(groups: Sequence[Group], names: dict[Path, str]) -> str:
     notes = []
     runs = [run for g in groups for run in g.runs]
@@ -231,6 +237,8 @@ def _notes(groups: Sequence[Group], names: dict[Path, str]) -> str:
         notes.append(
             f"The loss never let the rate reach its peak in {', '.join(below)}: a higher C would."
         )
+    if any(run.full_rate_from is not None for run in runs):
+        notes.append("full rate from: the first update at which the loss did not lower the rate.")
     data = dict.fromkeys(str(run.summary["data"]) for run in runs if "data" in run.summary)
     notes += [f"Data: {source}" for source in data]
     for name, value in _baselines(groups).items():

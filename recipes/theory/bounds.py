@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from keras_h0h1.theory import bounds, problems
 from keras_h0h1.theory.descent import descend, rule
@@ -48,6 +49,47 @@ def instances():
     }
 
 
+def _at_most(name: str, problem, start, gap: float, epsilon: float) -> float | None:
+    """The bound of that name on the steps; `None` where it says nothing about the problem."""
+    try:
+        if name.startswith("pl"):
+            return float(getattr(bounds, name)(problem.smoothness, problem.mu, gap, epsilon))
+        if problem.theta and problem.minimisers is not None:
+            distance = float(problem.distance(start))
+            return float(getattr(bounds, name)(problem.smoothness, distance, epsilon))
+    except bounds.GuardError:
+        pass  # Outside the guard.
+    return None
+
+
+def draw(figure: Figure, rows: list[dict], labels: list[str]) -> None:
+    """For each bound, measured steps and bound of each problem."""
+    axes = figure.subplots(1, len(NAMES), sharey=True)
+    for index, (axis, name) in enumerate(zip(axes, NAMES.values(), strict=True)):
+        for row in rows:
+            if row["bound"] != name:
+                continue
+            y = labels.index(row["problem"])
+            axis.plot([row["steps"], row["at most"]], [y, y], color="0.75", lw=2, zorder=1)
+            first = "measured" if index == 0 and y == 0 else None
+            axis.scatter(row["steps"], y, color="#0072B2", s=26, zorder=2, label=first)
+            axis.scatter(row["at most"], y, color="#D55E00", s=30, marker="|", lw=2, zorder=2)
+        axis.set_xscale("log")
+        tidy(axis, name.replace(", ", ",\n", 1), "steps", "")
+        axis.title.set_fontsize(8.5)
+    axes[0].set_yticks(range(len(labels)), labels)
+    axes[0].invert_yaxis()
+    figure.legend(
+        handles=[
+            axes[0].scatter([], [], color="#0072B2", s=26, label="measured"),
+            axes[0].scatter([], [], color="#D55E00", s=30, marker="|", lw=2, label="bound"),
+        ],
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+    )
+
+
 def run(quick: bool, tick: Callable[[], None]) -> Result:
     """Counts the steps of each rule on each problem and asks each bound that applies."""
     rows = []
@@ -58,16 +100,9 @@ def run(quick: bool, tick: Callable[[], None]) -> Result:
         for name, speaking in BOUNDS.items():
             result = None
             for bound in speaking:
-                try:
-                    if bound.startswith("pl"):
-                        value = getattr(bounds, bound)(problem.smoothness, problem.mu, gap, epsilon)
-                    elif problem.theta and problem.minimisers is not None:
-                        distance = float(problem.distance(start))
-                        value = getattr(bounds, bound)(problem.smoothness, distance, epsilon)
-                    else:
-                        continue
-                except bounds.GuardError:
-                    continue  # outside the guard the bound says nothing
+                most = _at_most(bound, problem, start, gap, epsilon)
+                if most is None:
+                    continue
                 if result is None:
                     step = rule(problem.smoothness, name)
                     result = int(descend(problem, step, start, epsilon, 100_000).steps)
@@ -76,8 +111,8 @@ def run(quick: bool, tick: Callable[[], None]) -> Result:
                         "problem": label,
                         "bound": NAMES[bound],
                         "steps": result,
-                        "at most": float(value),
-                        "steps / bound": result / value,
+                        "at most": most,
+                        "steps / bound": result / most,
                     }
                 )
         tick()
@@ -89,34 +124,7 @@ def run(quick: bool, tick: Callable[[], None]) -> Result:
         f"{tightest['steps']} steps against at most {tightest['at most']:.0f}",
     ]
 
-    def draw(figure):
-        axes = figure.subplots(1, len(NAMES), sharey=True)
-        labels = list(instances())
-        for index, (axis, name) in enumerate(zip(axes, NAMES.values(), strict=True)):
-            for row in rows:
-                if row["bound"] != name:
-                    continue
-                y = labels.index(row["problem"])
-                axis.plot([row["steps"], row["at most"]], [y, y], color="0.75", lw=2, zorder=1)
-                first = "measured" if index == 0 and y == 0 else None
-                axis.scatter(row["steps"], y, color="#0072B2", s=26, zorder=2, label=first)
-                axis.scatter(row["at most"], y, color="#D55E00", s=30, marker="|", lw=2, zorder=2)
-            axis.set_xscale("log")
-            tidy(axis, name.replace(", ", ",\n", 1), "steps", "")
-            axis.title.set_fontsize(8.5)
-        axes[0].set_yticks(range(len(labels)), labels)
-        axes[0].invert_yaxis()
-        figure.legend(
-            handles=[
-                axes[0].scatter([], [], color="#0072B2", s=26, label="measured"),
-                axes[0].scatter([], [], color="#D55E00", s=30, marker="|", lw=2, label="bound"),
-            ],
-            loc="outside lower center",
-            ncols=2,
-            frameon=False,
-        )
-
-    return Result(rows, findings, draw)
+    return Result(rows, findings, lambda figure: draw(figure, rows, list(instances())))
 
 
 EXPERIMENT = Experiment("bounds", "Measured steps against proved bounds", run, (9, 9))

@@ -3,9 +3,24 @@
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from keras_h0h1.theory import Smoothness, certify, problems
 from recipes.theory.experiment import Experiment, Result, power_of, style, tidy
+
+
+def draw(figure: Figure, lines: dict[int, tuple]) -> None:
+    """Curvature against the loss, near the minimum and far out."""
+    left, right = figure.subplots(1, 2)
+    for index, (depth, (loss, curvature)) in enumerate(lines.items()):
+        line = style(index, marker=False)
+        left.plot(loss[:240], curvature[:240], label=f"L = {depth}", **line)
+        right.loglog(loss[300:], curvature[300:], label=f"L = {depth}", **line)
+    left.set(xlim=(0, 2), ylim=(0, 30))
+    tidy(left, "Near the minimum", "f", "‖∇²f‖")
+    tidy(right, "Far out: slope 1 − 1/L", "f", "‖∇²f‖")
+    left.legend(fontsize=8, frameon=False)
+    right.legend(fontsize=8, frameon=False)
 
 
 def run(quick: bool, tick: Callable[[], None]) -> Result:
@@ -52,19 +67,7 @@ def run(quick: bool, tick: Callable[[], None]) -> Result:
         f"space (ratios {min(r['off the line'] for r in rows):.3g} and more)",
     ]
 
-    def draw(figure):
-        left, right = figure.subplots(1, 2)
-        for index, (depth, (loss, curvature)) in enumerate(lines.items()):
-            line = style(index, marker=False)
-            left.plot(loss[:240], curvature[:240], label=f"L = {depth}", **line)
-            right.loglog(loss[300:], curvature[300:], label=f"L = {depth}", **line)
-        left.set(xlim=(0, 2), ylim=(0, 30))
-        tidy(left, "Near the minimum", "f", "‖∇²f‖")
-        tidy(right, "Far out: slope 1 − 1/L", "f", "‖∇²f‖")
-        left.legend(fontsize=8, frameon=False)
-        right.legend(fontsize=8, frameon=False)
-
-    return Result(rows, findings, draw)
+    return Result(rows, findings, lambda figure: draw(figure, lines))
 
 
 EXPERIMENT = Experiment("chains", "Linear chains of depth 2 to 6 on the balanced line", run, (5, 5))

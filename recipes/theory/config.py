@@ -1,4 +1,4 @@
-"""The options of `python -m recipes.theory`, and the experiments by name."""
+"""Which experiments there are, and the options of the program."""
 
 import dataclasses
 from typing import Literal
@@ -6,11 +6,11 @@ from typing import Literal
 from recipes.common.command_line.options import check_options, option
 from recipes.theory import bounds, chains, powers, schedules, separation, sharpness, two_layer
 
-# A new experiment is a module with an `EXPERIMENT` and its name here.
 EXPERIMENTS = {
     module.EXPERIMENT.name: module.EXPERIMENT
     for module in (separation, schedules, bounds, sharpness, two_layer, chains, powers)
 }
+"""By name, in the order in which they are run. A new experiment is a module and its name here."""
 
 
 @dataclasses.dataclass

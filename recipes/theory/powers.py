@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from keras_h0h1.theory import problems
 from keras_h0h1.theory.descent import rule
@@ -16,6 +17,18 @@ def predicted(p: float) -> int:
     """Sharp steps multiply w by (p - 2)/(p - 1), whatever w is."""
     ratio = math.log(START / EPSILON ** (1 / p)) / math.log((p - 1) / (p - 2))
     return math.ceil(ratio - 1e-9)
+
+
+def draw(figure: Figure, powers: np.ndarray, rows: list[dict]) -> None:
+    """Steps against the power."""
+    axes = figure.subplots()
+    names = ("sharp, 1/(Kρ Δ^ρ)", "paper B's", "fixed, 1/(Kρ Δ₀^ρ)")
+    for index, name in enumerate(names):
+        axes.semilogy(powers, [row[name] for row in rows], label=name, **style(index))
+    closed = [row["closed form"] for row in rows]
+    axes.semilogy(powers, closed, "k+", ms=10, label="sharp, closed form")
+    tidy(axes, f"From w = {START:g} to $|w|^p$ ≤ {EPSILON:g}", "p", "steps")
+    axes.legend(fontsize=8, frameon=False)
 
 
 def run(quick: bool, tick: Callable[[], None]) -> Result:
@@ -53,17 +66,7 @@ def run(quick: bool, tick: Callable[[], None]) -> Result:
         f"{last['fixed, 1/(Kρ Δ₀^ρ)'] / last['sharp, 1/(Kρ Δ^ρ)']:.0f} times the steps of sharp",
     ]
 
-    def draw(figure):
-        axes = figure.subplots()
-        names = ("sharp, 1/(Kρ Δ^ρ)", "paper B's", "fixed, 1/(Kρ Δ₀^ρ)")
-        for index, name in enumerate(names):
-            axes.semilogy(powers, [row[name] for row in rows], label=name, **style(index))
-        closed = [row["closed form"] for row in rows]
-        axes.semilogy(powers, closed, "k+", ms=10, label="sharp, closed form")
-        tidy(axes, f"From w = {START:g} to $|w|^p$ ≤ {EPSILON:g}", "p", "steps")
-        axes.legend(fontsize=8, frameon=False)
-
-    return Result(rows, findings, draw)
+    return Result(rows, findings, lambda figure: draw(figure, powers, rows))
 
 
 EXPERIMENT = Experiment("powers", "General ρ: steps on |w|^p", run, (5, 9))

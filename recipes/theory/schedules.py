@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 
 from keras_h0h1.theory import bounds, problems
 from keras_h0h1.theory.descent import rule
@@ -77,6 +78,39 @@ def _search(problem, starts, stable, name, limit, fine, tick):
     return found
 
 
+def draw(
+    figure: Figure,
+    gaps: np.ndarray,
+    steps: dict[str, np.ndarray],
+    best: np.ndarray,
+    gain: np.ndarray,
+) -> None:
+    """Steps of each family, and the gain over the best of them against its length."""
+    left, right = figure.subplots(1, 2)
+    for index, (name, count) in enumerate(steps.items()):
+        left.loglog(gaps, count, label=name, **style(index))
+    tidy(left, "Best constants of each family", "gap at the start, Δ₀", "steps to Δ ≤ 1e-6")
+    left.legend(fontsize=8, frameon=False)
+    left.annotate(
+        "the families coincide:\nat its best each is\nall but constant",
+        (gaps[-2], best[-2]),
+        xytext=(0.95, 0.3),
+        textcoords="axes fraction",
+        ha="right",
+        fontsize=8,
+        arrowprops={"arrowstyle": "-", "color": "0.5", "lw": 0.8},
+    )
+    right.loglog(best, gain, label="measured", **style(0))
+    right.loglog(best, gain[0] * best / best[0], color="0.5", lw=1, ls=":", label="slope 1")
+    tidy(
+        right,
+        "The gain grows with the length",
+        "steps of the best non-increasing schedule, T",
+        "T / steps of the adaptive rule",
+    )
+    right.legend(fontsize=8, frameon=False)
+
+
 def run(quick: bool, tick: Callable[[], None]) -> Result:
     """Searches the best constants of each family for each gap at the start."""
     problem = problems.Separation(0.1)
@@ -110,32 +144,12 @@ def run(quick: bool, tick: Callable[[], None]) -> Result:
         "(paper B: at most Θ(T); measured on this instance and these families alone)",
     ]
 
-    def draw(figure):
-        left, right = figure.subplots(1, 2)
-        for index, (name, count) in enumerate(steps.items()):
-            left.loglog(gaps, count, label=name, **style(index))
-        tidy(left, "Best constants of each family", "gap at the start, Δ₀", "steps to Δ ≤ 1e-6")
-        left.legend(fontsize=8, frameon=False)
-        left.annotate(
-            "the families coincide:\nat its best each is\nall but constant",
-            (gaps[-2], best[-2]),
-            xytext=(0.95, 0.3),
-            textcoords="axes fraction",
-            ha="right",
-            fontsize=8,
-            arrowprops={"arrowstyle": "-", "color": "0.5", "lw": 0.8},
-        )
-        right.loglog(best, gain, label="measured", **style(0))
-        right.loglog(best, gain[0] * best / best[0], color="0.5", lw=1, ls=":", label="slope 1")
-        tidy(
-            right,
-            "The gain grows with the length",
-            "steps of the best non-increasing schedule, T",
-            "T / steps of the adaptive rule",
-        )
-        right.legend(fontsize=8, frameon=False)
-
-    return Result(rows, findings, draw, {"best constants": chosen})
+    return Result(
+        rows,
+        findings,
+        lambda figure: draw(figure, gaps, steps, best, gain),
+        {"best constants": chosen},
+    )
 
 
 EXPERIMENT = Experiment(

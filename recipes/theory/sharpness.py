@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from keras_h0h1.theory import problems
 from recipes.theory.experiment import Experiment, Result, style, tidy
@@ -26,6 +27,26 @@ def flow(problem, start, duration, step):
         w = w + step / 6 * (a + 2 * b + 2 * c + d)
         points.append(w)
     return step * np.arange(len(points)), np.array(points)
+
+
+def draw(figure: Figure, problem, runs: dict[str, tuple]) -> None:
+    """Loss and sharpness over the time of the flow, and against one another."""
+    left, middle, right = figure.subplots(1, 3)
+    for index, (label, (times, loss, sharpness)) in enumerate(runs.items()):
+        line = style(index, marker=False)
+        left.semilogy(times, loss, label=label, **line)
+        middle.plot(times, sharpness, label=label, **line)
+        right.plot(loss, sharpness, **line)
+    f = np.linspace(0, 9, 400)
+    bound = problem.balanced_smoothness(0.5).bound(f)
+    right.plot(f, bound, color="0.4", lw=1, ls=(0, (1, 1)), label="4|xy| + 6|x|√f, for u = v")
+    left.set_ylim(1e-12, 30)
+    tidy(left, "Loss", "time of the flow", "f")
+    tidy(middle, "Sharpness: down, then up", "time of the flow", "‖∇²f‖")
+    tidy(right, "Sharpness against loss", "f", "‖∇²f‖")
+    middle.set_ylim(0, 22)
+    middle.legend(fontsize=8, frameon=False)
+    right.legend(fontsize=8, frameon=False)
 
 
 def run(quick: bool, tick: Callable[[], None]) -> Result:
@@ -61,25 +82,7 @@ def run(quick: bool, tick: Callable[[], None]) -> Result:
         "The bounds hold on the balanced line alone; off it the sharpness does not follow the loss",
     ]
 
-    def draw(figure):
-        left, middle, right = figure.subplots(1, 3)
-        for index, (label, (times, loss, sharpness)) in enumerate(runs.items()):
-            line = style(index, marker=False)
-            left.semilogy(times, loss, label=label, **line)
-            middle.plot(times, sharpness, label=label, **line)
-            right.plot(loss, sharpness, **line)
-        f = np.linspace(0, 9, 400)
-        bound = problem.balanced_smoothness(0.5).bound(f)
-        right.plot(f, bound, color="0.4", lw=1, ls=(0, (1, 1)), label="4|xy| + 6|x|√f, for u = v")
-        left.set_ylim(1e-12, 30)
-        tidy(left, "Loss", "time of the flow", "f")
-        tidy(middle, "Sharpness: down, then up", "time of the flow", "‖∇²f‖")
-        tidy(right, "Sharpness against loss", "f", "‖∇²f‖")
-        middle.set_ylim(0, 22)
-        middle.legend(fontsize=8, frameon=False)
-        right.legend(fontsize=8, frameon=False)
-
-    return Result(rows, findings, draw)
+    return Result(rows, findings, lambda figure: draw(figure, problem, runs))
 
 
 EXPERIMENT = Experiment("sharpness", "Two phases of the sharpness of (y − uvx)²", run, (3, 3))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from keras_h0h1.theory import certify, problems
@@ -33,6 +34,35 @@ def cases():
         "v·tanh″ as for unit rows, large data": (large, normalised),
         "without the ridge's own curvature": (heavy, heavy.certificate(omit=("ridge",))),
     }
+
+
+def draw(figure: Figure, problem, clouds: list[tuple], rows: list[dict]) -> None:
+    """Curvature against loss along trainings, and the worst point of each claim."""
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
+    for index, (loss, curvature) in enumerate(clouds):
+        label = "along trainings" if index == 0 else None
+        left.scatter(loss, curvature, s=9, color=style(0)["color"], alpha=0.5, label=label)
+    lowest = min(float(np.min(c[0])) for c in clouds)
+    highest = max(float(np.max(c[0])) for c in clouds)
+    f = np.geomspace(lowest * 0.7, highest * 1.4, 50)
+    left.plot(f, problem.smoothness.bound(f), color="#D55E00", label="certified bound")
+    left.set(xscale="log", yscale="log")
+    left.xaxis.set_minor_formatter(NullFormatter())
+    left.set_xticks([t for t in (1, 3, 10, 30, 100, 300, 1000) if lowest < t < highest])
+    left.xaxis.set_major_formatter("{x:g}")
+    tidy(left, "Curvature against loss", "f", "‖∇²f‖")
+    left.legend(fontsize=8, frameon=False)
+    ratios = [row["largest curvature / bound"] for row in rows]
+    colours = ["#D55E00" if row["violated"] else "#0072B2" for row in rows]
+    right.barh(range(len(rows)), ratios, color=colours, height=0.6)
+    right.axvline(1.0, color="0.2", lw=1)
+    right.set_xscale("log")
+    right.set_yticks(range(len(rows)), [row["constants"] for row in rows], fontsize=8)
+    right.invert_yaxis()
+    for y, ratio in enumerate(ratios):
+        right.text(ratio * 1.1, y, f"{ratio:.3g}", va="center", fontsize=8)
+    right.set_xlim(right.get_xlim()[0], max(ratios) * 6)
+    tidy(right, "Worst point found, above 1 is a violation", "curvature / bound", "")
 
 
 def run(quick: bool, tick: Callable[[], None]) -> Result:
@@ -73,34 +103,7 @@ def run(quick: bool, tick: Callable[[], None]) -> Result:
         ),
     ]
 
-    def draw(figure):
-        left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
-        for index, (loss, curvature) in enumerate(clouds):
-            label = "along trainings" if index == 0 else None
-            left.scatter(loss, curvature, s=9, color=style(0)["color"], alpha=0.5, label=label)
-        lowest = min(float(np.min(c[0])) for c in clouds)
-        highest = max(float(np.max(c[0])) for c in clouds)
-        f = np.geomspace(lowest * 0.7, highest * 1.4, 50)
-        left.plot(f, problem.smoothness.bound(f), color="#D55E00", label="certified bound")
-        left.set(xscale="log", yscale="log")
-        left.xaxis.set_minor_formatter(NullFormatter())
-        left.set_xticks([t for t in (1, 3, 10, 30, 100, 300, 1000) if lowest < t < highest])
-        left.xaxis.set_major_formatter("{x:g}")
-        tidy(left, "Curvature against loss", "f", "‖∇²f‖")
-        left.legend(fontsize=8, frameon=False)
-        ratios = [row["largest curvature / bound"] for row in rows]
-        colours = ["#D55E00" if row["violated"] else "#0072B2" for row in rows]
-        right.barh(range(len(rows)), ratios, color=colours, height=0.6)
-        right.axvline(1.0, color="0.2", lw=1)
-        right.set_xscale("log")
-        right.set_yticks(range(len(rows)), [row["constants"] for row in rows], fontsize=8)
-        right.invert_yaxis()
-        for y, ratio in enumerate(ratios):
-            right.text(ratio * 1.1, y, f"{ratio:.3g}", va="center", fontsize=8)
-        right.set_xlim(right.get_xlim()[0], max(ratios) * 6)
-        tidy(right, "Worst point found, above 1 is a violation", "curvature / bound", "")
-
-    return Result(rows, findings, draw)
+    return Result(rows, findings, lambda figure: draw(figure, problem, clouds, rows))
 
 
 EXPERIMENT = Experiment("two_layer", "The two-layer network's certificate", run, (9, 17))

@@ -482,6 +482,53 @@ def test_smoothing_is_exact_whatever_came_before():
         np.testing.assert_allclose(smooth(np.arange(count), y)[1], expected, rtol=1e-12)
 
 
+def test_the_comparison_is_read_out(tmp_path):
+    """Which schedule is lowest for each model, and whether the seeds tell it from the next one."""
+
+    def row(model, schedule, validation, spread):
+        columns = {"model": model, "schedule": schedule, "validation": validation}
+        return columns | {"spread": spread, "steps to it": 7, "peak from": None}
+
+    rows = [
+        row("a", "none", None, None),  # All of its runs diverged.
+        row("a", "linear", 1.25, 0.01),
+        row("a", "h0h1", 1.5, 0.02),
+        row("b", "linear", 1.5, 0.25),
+        row("b", "h0h1", 1.25, 0.01),
+        row("c", "none", 2.0, None),
+    ]
+    runs = [{"seed": 0}, {"seed": 1}]
+    write(tmp_path / "one", "comparison.json", {"rows": rows, "runs": runs})
+    text = check(build_page(read([tmp_path / "one"])))
+    assert "a: Lowest validation loss: linear, 1.2500; next: h0h1, 1.5000." in text
+    lowest = "b: Lowest validation loss: h0h1, 1.2500; next: linear, 1.5000"
+    assert f"{lowest}, which is within the spread of the seeds." in text
+    assert "c: Lowest validation loss: none, 2.0000." in text
+    assert "peak from: the first update" in text and "spread: standard deviation" in text
+    assert "± accuracy" not in text
+
+
+def test_settings_read_as_they_were_typed(tmp_path):
+    page = build_page(read([make_run(tmp_path / "a"), make_run(tmp_path / "b", "none")]))
+    rows = page.partition("Where they ended")[2].partition("</table>")[0]
+    assert "<td>2</td>" in rows and "<td>–</td>" in rows and rows.count("<td>0.001</td>") == 2
+
+
+def test_a_table_longer_than_its_box_says_so(tmp_path):
+    rows = [{"a": i} for i in range(17)]
+    for count, said in ((16, False), (17, True)):
+        write(tmp_path / str(count), "table.json", {"rows": rows[:count]})
+        page = check(build_page(read([tmp_path / str(count)])))
+        assert (f"{count} rows; the table scrolls" in page) == said
+
+
+def test_markers_do_not_hide_a_long_line():
+    for count in (1, 39, 40, 41, 400):
+        x = np.arange(float(count))
+        svg = charts.chart([charts.Series(x, x, 0, "marked")], title="t", xlabel="x")
+        assert min(count, 20) <= svg.count("<title>") <= 40
+
+
 def test_what_a_chart_leaves_out_is_said():
     x = np.arange(1200.0)
     y = 1.0 + x

@@ -27,7 +27,7 @@ CHANGEABLE = frozenset({"max_to_keep", "checkpoint_every", "distribute", "model_
 
 NOT_THE_EXPERIMENT = PLACE | SINGLE_RUN | DRY_RUN | CHANGEABLE | {"cache", "workers", "keep"}
 """Options on which a run's numbers do not depend. Runs that differ in these alone are runs of one
-experiment: for the check of a checkpoint, for the report, for a comparison. `keep` is the former name
+experiment: for a checkpoint, the report and a comparison. `keep` is the former name
 of `max_to_keep`, in the folders of older runs."""
 
 
