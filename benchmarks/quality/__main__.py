@@ -94,10 +94,13 @@ def _report(options: argparse.Namespace, folder: Path) -> Path:
     if options.study not in evidence.STUDIES:
         return report.write_report(options.study, folder)
     # One report for the study and its situations, beside the protocol.
+    study = "evidence-gpu" if options.study.endswith("-gpu") else "evidence"
     if options.results is not None:
-        return evidence_report.write_report(folder, folder / "RESULTS.md")
-    place = records.RESULTS.parent / "RESULTS.md"
-    return evidence_report.write_report(records.RESULTS / "evidence", place)
+        return evidence_report.write_report(study, folder, folder / "RESULTS.md")
+    name = study.replace("evidence", "RESULTS") + ".md"
+    return evidence_report.write_report(
+        study, records.RESULTS / study, records.RESULTS.parent / name
+    )
 
 
 def _work(options: argparse.Namespace, study, folder: Path) -> int:

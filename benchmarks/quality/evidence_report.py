@@ -55,21 +55,23 @@ PLACES = (1, 2)
 """Of the grid: peak rates that are about 3 and 10 times too high."""
 
 
-def write_report(folder: Path, path: Path) -> Path:
+def write_report(study: str, folder: Path, path: Path) -> Path:
     """Writes the report to `path` and its figures beside it.
 
     Args:
+        study: `"evidence"` or `"evidence-gpu"`.
         folder: Records of `evidence`; those of `situations` and `transfer` are beside it.
         path: Of the Markdown file.
 
     Raises:
         InputError: If there are no records.
     """
-    measures = Measures(evidence.EVIDENCE, folder)
+    subset = study.removeprefix("evidence")
+    measures = Measures(evidence.EVIDENCE_GPU if subset else evidence.EVIDENCE, folder)
     if not measures.records:
         raise InputError(f"There are no results there. Received: {folder}")
-    situations = Measures(evidence.SITUATIONS, folder.parent / "situations")
-    transfer = folder.parent / "transfer"
+    situations = Measures(evidence.SITUATIONS, folder.parent / f"situations{subset}")
+    transfer = folder.parent / f"transfer{subset}"
     figures = path.parent / f"{path.stem.lower()}-figures"
     draw_curves(measures, figures / "rates.png")
     draw_profile(measures, figures / "profile.png")
@@ -147,11 +149,17 @@ def _comparison(measures: Measures, group: Group, reference: Group, aim: bool = 
     found = {name: interval for name, interval in found.items() if interval is not None}
     if not found:
         return ["No results yet."]
-    lines = ["| workload | percent, 95% interval | seeds |", "|---|---|---|"]
-    lines += [f"| {name} | {interval} | {interval.count} |" for name, interval in found.items()]
+    above = {name: measures.above(name, group, reference) for name in found}
+    lines = ["| workload | percent, 95% interval | seeds | at the next rate above | seeds |"]
+    lines.append("|---" * 5 + "|")
+    for name, interval in found.items():
+        there = above[name]
+        cells = (" ", " ") if there is None else (there, there.count)
+        lines.append(f"| {name} | {interval} | {interval.count} | {cells[0]} | {cells[1]} |")
     everywhere = over_workloads(interval.mean for interval in found.values())
     sentence = (
-        f"Below 0 is better. Over {len(found)} workloads: {everywhere}%, {verdict(everywhere)}; "
+        "Below 0 is better; the next rate is the one above the second method's best, for both. "
+        f"Over {len(found)} workloads: {everywhere}%, {verdict(everywhere)}; "
         f"better on {sum(i.mean < 0 for i in found.values())}, of these "
         f"{sum(i.high < 0 for i in found.values())} with an interval below 0; worse on "
         f"{sum(i.mean > 0 for i in found.values())}, of these "

@@ -128,6 +128,17 @@ class Measures:
         unit = statistics.fmean(other[seed] for seed in seeds) / 100
         return t_interval([(one[seed] - other[seed]) / unit for seed in seeds])
 
+    def above(self, name: str, group: Group, reference: Group) -> Interval | None:
+        """The same at the rate of the grid above the reference's best one, the best constants."""
+        picks = self.pick(name, group), self.pick(name, reference)
+        if None in picks:
+            return None
+        grid = self.study.grid(name, reference[0])
+        rates = grid[grid.index(picks[1][1]) + 1 :][:1]
+        if not rates:
+            return None
+        return self.difference(name, (picks[0][0], rates[0]), (picks[1][0], rates[0]))
+
     def mean(self, name: str, group: Group) -> float | None:
         """The mean score over seeds 0 to 2 at the best rate, or over those that there are."""
         pick = self.pick(name, group)
@@ -165,7 +176,7 @@ class Measures:
     def largest_stable_rate(self, name: str, group: Group) -> float | None:
         """The highest rate with no failure from the best one up to it, in round A."""
         curve = self.curve(name, group)
-        if not curve:
+        if len(curve) < 2:
             return None
         lowest, best = min((value, rate) for rate, value in curve)
         limit = (lowest + self.first(name)["trivial_loss"]) / 2

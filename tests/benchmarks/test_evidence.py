@@ -378,6 +378,6 @@ def test_each_situation_has_the_methods_of_the_protocol():
     for name in study.workloads:
         extra = {method.name for method in study.methods_of(name)} - core
         expected = {"new_data": {"linear-again-20"}}
-        expected |= dict.fromkeys(evidence.CORRUPTED, {"self-tuned-spike_threshold=3.0"})
+        expected |= {key: {"self-tuned-spike_threshold=3.0"} for key in evidence.CORRUPTED}
         assert extra == expected.get(name, set())
         assert len(study.grid(name, NONE)) == 7

@@ -106,6 +106,12 @@ def test_planted_differences_are_found(measures):
             assert (found.low, found.high) == pytest.approx((low / unit, high / unit))
             assert found.low < 100 * planted / other.mean() < found.high
             assert found.count == 5
+            means = [
+                np.mean([_loss(name, method, grid[4], seed) for seed in range(5)])
+                for method in pair
+            ]
+            above = measures.above(name, group, reference)
+            assert above.mean == pytest.approx(100 * (means[0] / means[1] - 1))
 
 
 def test_sensitivity_stable_rate_and_divergences(measures):
@@ -179,6 +185,13 @@ def test_the_report_says_what_was_planted(folder, monkeypatch, capsys):
     assert "| c. corrupted batches | |" in text and "no results yet" in text
     for name in ("rates", "profile"):
         assert (folder / "results-figures" / f"{name}.png").stat().st_size > 1000
+
+
+def test_the_gpu_subset_needs_a_gpu(monkeypatch, capsys):
+    monkeypatch.setattr(command, "_has_gpu", lambda: False)
+    with pytest.raises(SystemExit) as exit:
+        command.main(["run", "evidence", "--subset", "gpu"])
+    assert exit.value.code == 2 and "needs a GPU" in capsys.readouterr().err
 
 
 def test_transfer_takes_the_constants_of_the_base(folder):
