@@ -188,7 +188,9 @@ def verdict(interval: Interval) -> str:
 def _situations(measures: Measures, situations: Measures, transfer: Path) -> list[str]:
     numbers: dict[str, tuple[Interval | None, str]] = {}
     by_change = transfer_differences(transfer)
-    numbers["a. transfer"] = over_workloads(by_change.values()), "the eight changes of size"
+    changes = len(evidence.TRANSFER.workloads) - 1
+    over = f"{len(by_change)} of {changes} changes of size"
+    numbers["a. transfer"] = over_workloads(by_change.values()), over
     numbers["b. new data"] = _mean_of(situations, ["new_data"])
     numbers["c. corrupted batches"] = _mean_of(situations, evidence.CORRUPTED)
     excess = [
