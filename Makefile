@@ -1,5 +1,7 @@
 # make demo   trains a small GPT on real text with three schedules and compares them
-# make test   runs the tests on every backend that is installed
+# make test   runs the tests on every backend that is installed; BACKENDS=jax: on that one alone
+# make test-fast  a selection that covers every module, on one backend, in under three minutes
+# make docs   builds the documentation in build/site and checks it
 # make attack feeds damaged inputs to every reader, for many minutes
 # KERAS_BACKEND=jax make demo, ... PYTHON=python3.12 make test
 
@@ -11,7 +13,10 @@ KERAS_BACKEND ?= tensorflow
 export KERAS_BACKEND
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: setup torch demo test test-fast attack upstream lint bench clean
+# Those that `test` goes through, as far as they are installed.
+BACKENDS ?= tensorflow jax torch
+
+.PHONY: setup torch demo test test-fast coverage docs attack upstream lint bench clean
 
 setup: $(VENV)/.installed
 
@@ -30,16 +35,34 @@ demo: setup
 
 # Two workers a backend: most tests wait for a compiler that uses one core.
 test: setup
-	@for backend in tensorflow jax torch; do \
+	@for backend in $(BACKENDS); do \
 	  if $(BIN)/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('$$backend') is None)"; then \
 	    echo "== tests on $$backend"; \
 	    KERAS_BACKEND=$$backend $(BIN)/python -m pytest -q -n 2 --dist loadfile tests || exit 1; \
 	  else echo "== $$backend is not installed: skipped"; fi; \
 	done
 
-# The core alone, on one backend: KERAS_BACKEND=jax make test-fast
+# The tests in tests/fast.txt, which cover every module, on one backend.
+FAST_BACKEND ?= jax
 test-fast: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/core
+	KERAS_BACKEND=$(FAST_BACKEND) $(BIN)/python -m pytest -q -n 2 --dist loadfile @tests/fast.txt
+
+# The same with the share of lines that it runs, module by module, and a check that it runs some of
+# every module's functions.
+coverage: setup
+	KERAS_BACKEND=$(FAST_BACKEND) $(BIN)/python -m pytest -q -n 2 --dist loadfile @tests/fast.txt \
+	  --cov=keras_h0h1 --cov=recipes --cov-report=term --cov-report=json:build/coverage.json
+	$(BIN)/python -m tests.covered build/coverage.json
+
+# Strict: a broken link, a page outside the navigation or an undocumented public name is an error.
+# The examples are executed.
+docs: $(VENV)/.docs
+	KERAS_BACKEND=jax NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	KERAS_BACKEND=jax $(BIN)/python docs/check_reference.py build/site/objects.inv
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	touch $@
 
 # Keras' own optimizer tests on wrapped optimizers, a minute and a half a backend.
 upstream: setup

@@ -72,12 +72,12 @@ class AdaptiveGD(LossAware):
         momentum: Float in [0, 1], heavy-ball momentum. Defaults to `0.0`, **the only value the
             theory covers**.
         nesterov: Boolean, Nesterov's form of the momentum. Defaults to `False`.
-        weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
-        ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps:
-            As in every Keras optimizer, with Keras' defaults. Under the safeguard a step has to be
-            the rate times the gradient of the loss: `momentum`, `weight_decay`, clipping, `use_ema`
-            and weights with a constraint are refused. Gradient accumulation is not: a data set
-            that fits into no single batch can be trained on as a whole with it.
+        weight_decay: As in every Keras optimizer, with Keras' default. So are `clipnorm`,
+            `clipvalue`, `global_clipnorm`, `use_ema`, `ema_momentum`, `ema_overwrite_frequency`,
+            `loss_scale_factor` and `gradient_accumulation_steps`. Under the safeguard a step has to
+            be the rate times the gradient of the loss: `momentum`, `weight_decay`, clipping,
+            `use_ema` and weights with a constraint are refused. Gradient accumulation is not: a
+            data set that fits into no single batch can be trained on as a whole with it.
         safeguard: Boolean, for estimated constants alone: whether losses are compared and steps
             taken back. Defaults to `True`.
         name: String. Defaults to `"adaptive_gd"`.
