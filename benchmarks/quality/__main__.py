@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "pack":
             print(f"{records.pack(folder)} files are now lines of {folder / records.PACKED}")
         elif options.command == "report":
-            print(_report(options.study, folder))
+            print(_report(options, folder))
         elif options.command == "choose":
             print(choice.ranking(folder))
         else:
@@ -88,12 +88,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _report(study: str, folder: Path) -> Path:
-    from benchmarks.quality import evidence, evidence_report, report
+def _report(options: argparse.Namespace, folder: Path) -> Path:
+    from benchmarks.quality import evidence, evidence_report, records, report
 
-    if study in evidence.STUDIES:
-        return evidence_report.write_report(folder)
-    return report.write_report(study, folder)
+    if options.study not in evidence.STUDIES:
+        return report.write_report(options.study, folder)
+    # One report for the study and its situations, beside the protocol.
+    study = "evidence-gpu" if options.study.endswith("-gpu") else "evidence"
+    if options.results is not None:
+        return evidence_report.write_report(study, folder, folder / "RESULTS.md")
+    name = study.replace("evidence", "RESULTS") + ".md"
+    return evidence_report.write_report(
+        study, records.RESULTS / study, records.RESULTS.parent / name
+    )
 
 
 def _work(options: argparse.Namespace, study, folder: Path) -> int:

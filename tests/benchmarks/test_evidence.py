@@ -309,3 +309,75 @@ def test_a_kill_recomputes_nothing(study, tmp_path, monkeypatch):
     assert rounds_done[0] == 28 and all(rounds_done)
     before = len(ran)
     assert study.run(folder, updates=2) == 0 and len(ran) == before
+
+
+# The situations.
+
+
+def test_new_data_is_code_and_then_english():
+    found = load_workload("new_data")
+    x, _ = found.training(3, 5)
+    np.testing.assert_array_equal(x[:2], load_workload("dev_char_gpt").training(3, 2)[0])
+    np.testing.assert_array_equal(x[2:], load_workload("fine_tuning").training(3, 3)[0])
+    assert not np.array_equal(found.held_out()[0], found.other_held_out()[0])
+
+
+def test_labels_are_corrupted_in_one_batch_of_a_hundred():
+    (x, y), (clean_x, clean_y) = (
+        load_workload(name).training(3, 600) for name in ("corrupted_labels", "vit")
+    )
+    np.testing.assert_array_equal(x, clean_x)
+    changed = np.flatnonzero((y != clean_y).any(axis=1))
+    assert 2 <= len(changed) <= 14 and changed.min() >= 50
+    # A label drawn at random is the true one in a tenth of the cases.
+    assert 0.75 < (y != clean_y)[changed].mean() < 1.0
+
+
+def test_a_lost_state_goes_on_with_other_batches_of_the_same_text():
+    found, before = load_workload("lost_state"), load_workload("dev_char_gpt")
+    assert not np.array_equal(found.training(3, 2)[0], before.training(3, 2)[0])
+    np.testing.assert_array_equal(found.held_out()[0], before.held_out()[0])
+    assert found.start is load_workload("fine_tuning").start
+
+
+def test_a_second_warm_up_and_a_second_loss():
+    work = dataclasses.replace(TINY, other_held_out=lambda: TINY.training(9, 2))
+    method = Method("linear-again", {"percent": 20})
+    result = Program(work, method).run(method, 0.1, seed=3, updates=20)
+    np.testing.assert_allclose(result["factors"][:12], [0.25, 0.5, 0.75, *[1.0] * 7, 0.25, 0.5])
+    model = TINY.model(3)
+    model.compile(**TINY.compile())
+    for variable, value in zip(model.trainable_variables, result["weights"], strict=True):
+        variable.assign(value)
+    x, y = (a.reshape(-1, *a.shape[2:]) for a in TINY.training(9, 2))
+    expected = model.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)["loss"]
+    assert result["other"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_second_warm_up_is_taken():
+    # SGD on a loss that is linear in the weight: each step shows its rate.
+    weight = keras.Variable(0.0)
+    course = evidence.LINEAR_AGAIN.build(dataclasses.replace(TINY, optimizer=keras.optimizers.SGD))
+    course.build([weight])
+    values = {"peak_rate": 1.0, "warmup_updates": 4.0, "updates": 20.0}
+    for variable in course.variables:
+        if variable.name in values:
+            variable.assign(values[variable.name])
+    positions = [0.0]
+    for _ in range(20):
+        course.apply([keras.ops.ones(())], [weight])
+        positions.append(float(weight))
+    warmup = [0.25, 0.5, 0.75]
+    expected = [*warmup, *[1.0] * 7, *warmup, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    np.testing.assert_allclose(-np.diff(positions), expected, atol=1e-5)
+
+
+def test_each_situation_has_the_methods_of_the_protocol():
+    study = evidence.SITUATIONS
+    core = {method.name for method in evidence.CORE}
+    for name in study.workloads:
+        extra = {method.name for method in study.methods_of(name)} - core
+        expected = {"new_data": {"linear-again-20"}}
+        expected |= {key: {"self-tuned-spike_threshold=3.0"} for key in evidence.CORRUPTED}
+        assert extra == expected.get(name, set())
+        assert len(study.grid(name, NONE)) == 7
