@@ -108,9 +108,7 @@ class Suggestion:
     def __str__(self):
         plain = "there is none: the initial loss is not above f_star"
         if self.C is not None:
-            plain = (
-                f"C = {self.C:.3g}, half of the initial loss above f_star, and rho = {self.rho:g}"
-            )
+            plain = f"C = {self.C:.3g}, half of the initial loss above f_star, rho = {self.rho:g}"
         lines = [
             f"Suggestion for {self.optimizer}, loss {self.initial_loss:.4g} at the start",
             f"  base  {self.base:<9.2g} peak learning rate; now {self.present_rate:.2g}",

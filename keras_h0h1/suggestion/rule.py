@@ -70,11 +70,12 @@ def recommend(
 
     The loss is smoothed over five points. The base rate is the smallest of
 
-    | of the rate | SGD | normalised |
-    |---|---|---|
-    | up to which the loss falls fast, with a slope against $\log \eta$ a quarter of the steepest | 1 | 3 |
-    | at which the loss was back at its initial value | 1/4 | 1/10 |
-    | up to which it is stable at the curvature where the loss was lowest | 1/4 | - |
+    1. the largest rate at which the loss still falls fast: its slope against $\log \eta$ is at
+       least a quarter of the steepest, before it turns; for an optimizer that normalises the
+       gradient 3 times that rate;
+    2. a quarter of the rate at which the loss was back at its initial value; a tenth there;
+    3. a quarter of the largest stable rate at the curvature measured where the loss was lowest;
+       for an optimizer that normalises, whose curvature adapts to the rate, no bound.
 
     A test that begins with fresh moments, or with those of the initial weights, overestimates
     the rate; hence the fractions. The stable rate at the *start* does not bound the base: there the
