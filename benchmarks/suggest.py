@@ -1,5 +1,9 @@
 """How good a suggested rate is: `python -m benchmarks.suggest`.
 
+Without arguments: `suggest` on each workload of `benchmarks.quality`, whose losses over a grid of
+rates are known, and a table (`benchmarks.suggestions`). `choose` ranks the candidates for the rule,
+`report` writes the table anew; `train` is the rest of this file.
+
 On small real models: what `suggest` recommends, and the loss after 200 updates at that rate and
 at six others a factor 3 apart, at a constant rate and with the suggested loss-driven factor. The
 loss is that of the training objective on a fixed part of the training data, without dropout. All
@@ -8,11 +12,14 @@ runs of a workload share the weights and the batches. Printed and merged into
 """
 
 import argparse
+from pathlib import Path
 
 import keras
 import numpy as np
 
+from benchmarks import suggestions
 from benchmarks.common import RESULTS, made_by
+from benchmarks.quality import records
 from benchmarks.workloads import Workload, workloads
 from keras_h0h1 import LossAware
 from keras_h0h1.suggestion import Suggestion, suggest
@@ -45,7 +52,7 @@ def run(workload: Workload, updates: int, seed: int) -> tuple[Suggestion, dict]:
     suggestion = suggest(model, *workload.data, batch_size=workload.batch_size, seed=seed)
     rates = [*workload.rates, suggestion.base]
     plain = workload.optimizer(1e-3)
-    driven = LossAware(workload.optimizer(suggestion.schedule(base=1e-3)))
+    driven = LossAware(workload.optimizer(suggestion.schedule(base=1e-3, C=suggestion.C)))
     record = {
         "workload": workload.name,
         "seed": seed,
@@ -75,24 +82,45 @@ def table(record: dict) -> str:
 def main() -> None:
     """Runs the workloads, prints the tables and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workloads", default="mlp,cnn,gpt", help="names, with commas")
+    parser.add_argument(
+        "action", nargs="?", default="measure", choices=("measure", "choose", "report", "train")
+    )
+    parser.add_argument("--workloads", help="names, with commas; all, or mlp,cnn,gpt for train")
+    parser.add_argument("--grids", help="results of the study `test` in another folder")
     parser.add_argument("--updates", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    if arguments.action != "train":
+        _with_known_grids(arguments)
+        return
+    arguments.workloads = arguments.workloads or "mlp,cnn,gpt"
     backend = keras.backend.backend()
-    records = []
+    results = []
     for workload in workloads(tuple(arguments.workloads.split(","))):
         suggestion, record = run(workload, arguments.updates, arguments.seed)
-        records.append(record)
+        results.append(record)
         print(f"\n{workload.name} ({backend})\n{suggestion}\n\n{table(record)}", flush=True)
-        _write(backend, records)
+        _write(backend, results)
 
 
-def _write(backend: str, records: list[dict]) -> None:
+def _with_known_grids(arguments) -> None:
+    names = arguments.workloads.split(",") if arguments.workloads else suggestions.names()
+    if arguments.action == "measure":
+        suggestions.measure_all(names)
+    if arguments.action == "choose":
+        print(suggestions.choose())
+        return
+    folder = Path(arguments.grids) if arguments.grids else records.RESULTS / "test"
+    text = suggestions.document(folder)
+    suggestions.TABLE.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def _write(backend: str, runs: list[dict]) -> None:
     """Puts the runs of this backend beside those of the others."""
     path = RESULTS / "suggest.json"
     results = read_json(path) if path.exists() else {}
-    write_json(path, results | {backend: made_by() | {"runs": records}})
+    write_json(path, results | {backend: made_by() | {"runs": runs}})
 
 
 if __name__ == "__main__":

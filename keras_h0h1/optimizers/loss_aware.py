@@ -16,12 +16,8 @@ _NO_LOSS = (
     "`optimizer.observe(loss)`. Or pass the loss along: "
     "`optimizer.apply(gradients, variables, loss=loss)`, on JAX "
     "`optimizer.stateless_apply(..., loss=loss)`; or call `loss = optimizer.scale_loss(loss)` "
-    "before the gradient is taken, as Keras' own trainers do. {}"
+    "before the gradient is taken, as Keras' own trainers do. "
     "Received: loss=None"
-)
-# Keras' JAX trainer takes the values out of the variables while it runs the step.
-_NO_VALUES = (
-    "On JAX `fit` leaves the model without values after this error: make or load it again. "
 )
 _SCALED_BY_KERAS = (
     "`keras.optimizers.LossScaleOptimizer` keeps the loss to itself, so `LossAware` inside it "
@@ -319,9 +315,8 @@ class LossAware(DelegatingOptimizer):
             self.observe(loss)
         loss = self._inbox.take()
         if loss is None:
-            raise RuntimeError(
-                _NO_LOSS.format(_NO_VALUES if keras.backend.backend() == "jax" else "")
-            )
+            _keras.keep_values_of_model()
+            raise RuntimeError(_NO_LOSS)
         _keras.check_tracer_is_alive(loss)
         for state in self._states:
             state.advance(loss, grads, trainable_variables)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_h0h1 import _keras
 from keras_h0h1._validation import check_representable, largest_rate
 
 State = dict[str, Any]
@@ -194,6 +195,7 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def current_state(self) -> State:
         """The state as tensors; inside a compiled step, the traced ones."""
         if self._variables is None:
+            _keras.keep_values_of_model()
             name = type(self).__name__
             raise RuntimeError(
                 f"`{name}` was asked for a learning rate, but the optimizer that holds it does "

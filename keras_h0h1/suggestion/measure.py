@@ -140,14 +140,14 @@ def suggest(
         found,
         why_not if error is None else f"the sharpness could not be measured: {error}",
         f_star=f_star,
-        optimizer=type(leaf_of(trial.original)).__name__,
+        leaf=leaf_of(trial.original),
         present_rate=now,
         batches=len(trial.batches),
         begin=begin,
     )
 
 
-def _conclude(curve, found, note, *, f_star, begin, **known) -> Suggestion:
+def _conclude(curve, found, note, *, f_star, begin, leaf, **known) -> Suggestion:
     """The record, from what was measured."""
     start, later = (*found, None, None)[:2]
     initial_loss = float(np.mean(curve.first_losses))
@@ -158,6 +158,7 @@ def _conclude(curve, found, note, *, f_star, begin, **known) -> Suggestion:
         f_star=f_star,
         stable_at_start=start and start.largest_stable_rate,
         stable_later=later and later.largest_stable_rate,
+        normalised=not isinstance(leaf, keras.optimizers.SGD),
     )
     gap = initial_loss - f_star
     return Suggestion(
@@ -174,6 +175,7 @@ def _conclude(curve, found, note, *, f_star, begin, **known) -> Suggestion:
         sharpness_at_start=start,
         sharpness_later=later,
         seconds=time.perf_counter() - begin,
+        optimizer=type(leaf).__name__,
         **known,
     )
 

@@ -16,9 +16,10 @@ class Suggestion:
 
     Attributes:
         base: The recommended peak rate.
-        C: Half the initial gap, in units of the loss; `None` where that is not positive. `"auto"`
-            as the schedule's `C` finds one by itself.
-        rho: The recommended exponent.
+        C: Half the initial gap, in units of the loss; `None` where that is not positive. For the
+            plain rule: `schedule()` has `C="auto"`, the self-tuned rule, which is the one that was
+            measured against tuned linear warm-up (`benchmarks/quality`).
+        rho: The exponent that goes with `C`. The self-tuned rule has its own.
         f_star: The lower bound on the loss that was given.
         reasons: Sentences, the one that decided about `base` first.
         optimizer: Name of the optimizer's class.
@@ -59,17 +60,22 @@ class Suggestion:
             object.__setattr__(self, name, array)
 
     def schedule(self, **options) -> LossAdaptiveLearningRate:
-        """`LossAdaptiveLearningRate` with these constants, for any optimizer in `LossAware`.
+        """The self-tuned `LossAdaptiveLearningRate` with this base, for `LossAware`.
+
+        `schedule(C=suggestion.C)` is the plain rule with the suggested constants.
 
         Args:
-            **options: Take the place of the suggested ones, or add to them.
+            **options: Take the place of the suggested ones, or add to them. With a number for `C`
+                `rho` is the suggested exponent unless stated.
 
         Raises:
-            ValueError: If there is no `C`, because the initial loss was not above `f_star`.
+            ValueError: If `C=None`, which is what `suggestion.C` is where the initial loss was not
+                above `f_star`.
         """
-        settings = {"base": self.base, "C": self.C, "rho": self.rho, "f_star": self.f_star}
-        settings |= options
-        if settings["C"] is None:
+        settings = {"base": self.base, "C": "auto", "f_star": self.f_star, **options}
+        if isinstance(settings["C"], int | float):
+            settings.setdefault("rho", self.rho)
+        elif settings["C"] is None:
             raise ValueError(
                 "The initial loss is not above `f_star`, so there is no `C`: give `suggest` a "
                 f"lower bound on the loss as `f_star`. Received: initial_loss={self.initial_loss}, "
@@ -100,14 +106,13 @@ class Suggestion:
         return values
 
     def __str__(self):
-        C = "none: the initial loss is not above f_star"
+        plain = "there is none: the initial loss is not above f_star"
         if self.C is not None:
-            C = f"{self.C:<9.3g} half of the initial loss above f_star; C='auto' finds one itself"
+            plain = f"C = {self.C:.3g}, half of the initial loss above f_star, rho = {self.rho:g}"
         lines = [
             f"Suggestion for {self.optimizer}, loss {self.initial_loss:.4g} at the start",
             f"  base  {self.base:<9.2g} peak learning rate; now {self.present_rate:.2g}",
-            f"  C     {C}",
-            f"  rho   {self.rho:<9.2g} exponent",
+            f"  C     {'auto':<9} the self-tuned rule; a number for the plain rule: {plain}",
             "Why:",
             *(f"  - {reason}" for reason in self.reasons),
         ]

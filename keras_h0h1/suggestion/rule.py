@@ -8,11 +8,29 @@ import numpy as np
 from keras_h0h1._validation import check_number
 from keras_h0h1.suggestion.curve import Landmarks, landmarks, smooth
 
-# Of the rate at which the loss was back where it began; fastai's `minimum` takes a tenth of the
-# rate at the minimum, which comes earlier.
-BLOW_UP_SHARE = 0.25
-# Of the largest stable rate at the curvature that was measured: the step of fastest decrease.
-STABLE_SHARE = 0.5
+
+class Shares(NamedTuple):
+    """What a base rate is at most, as multiples of the rates at which something happens.
+
+    Chosen on development workloads: the tables are in `benchmarks/results/SUGGEST.md`.
+
+    Attributes:
+        fast: Of the largest rate at which the loss still falls fast.
+        blow_up: Of the rate at which it is back where it began.
+        stable: Of the largest stable rate where the loss was lowest; `None`: no bound.
+    """
+
+    fast: float
+    blow_up: float
+    stable: float | None
+
+
+# A test of a few dozen updates shows the momentum in part, and the noise of batches not at all.
+SGD_SHARES = Shares(1.0, 0.25, 0.25)
+# Where each step is divided by the gradient's own size the curvature follows the rate: what it
+# allows at the rates of the test is no bound on the peak. And the steps are small: they need more
+# updates for a fall than the test makes at one rate.
+NORMALISED_SHARES = Shares(3.0, 0.1, None)
 # `C` as a share of the initial gap; for a language model of 50,280 words near the papers' 5.
 C_SHARE = 0.5
 # Exponents that have been tried.
@@ -46,15 +64,18 @@ def recommend(
     f_star: float = 0.0,
     stable_at_start: float | None = None,
     stable_later: float | None = None,
+    normalised: bool = False,
 ) -> Recommendation:
     r"""The base rate and the exponent that a range test suggests.
 
     The loss is smoothed over five points. The base rate is the smallest of
 
     1. the largest rate at which the loss still falls fast: its slope against $\log \eta$ is at
-       least a quarter of the steepest, before it turns;
-    2. a quarter of the rate at which the loss was back at its initial value;
-    3. half the largest stable rate at the curvature measured where the loss was lowest.
+       least a quarter of the steepest, before it turns; for an optimizer that normalises the
+       gradient 3 times that rate;
+    2. a quarter of the rate at which the loss was back at its initial value; a tenth there;
+    3. a quarter of the largest stable rate at the curvature measured where the loss was lowest;
+       for an optimizer that normalises, whose curvature adapts to the rate, no bound.
 
     A test that begins with fresh moments, or with those of the initial weights, overestimates
     the rate; hence the fractions. The stable rate at the *start* does not bound the base: there the
@@ -76,6 +97,8 @@ def recommend(
         f_star: A lower bound on the loss.
         stable_at_start: Largest stable rate at the initial weights, or `None` if unknown.
         stable_later: Where the loss was lowest, or `None`.
+        normalised: Whether the optimizer divides by the gradient's own size, as Adam and its kin,
+            Lion and Muon do, and SGD does not.
 
     Raises:
         TypeError: If a number is none.
@@ -106,7 +129,11 @@ def recommend(
             f"model does not train. Received: rates from {rates[0]:.3g} to {rates[-1]:.3g}, "
             f"loss {initial_loss:.4g} before, {found.lowest_loss:.4g} at its lowest"
         )
-    candidates = sorted(_candidates(found, initial_loss, stable_later))
+    candidates = sorted(
+        _candidates(
+            found, initial_loss, stable_later, NORMALISED_SHARES if normalised else SGD_SHARES
+        )
+    )
     base, texts = candidates[0][0], [text for _, text in candidates]
     gaps = (initial_loss - f_star, _smallest(losses) - f_star)
     rho, why = exponent(base, stable_at_start, stable_later, *gaps)
@@ -126,27 +153,30 @@ def recommend(
     return Recommendation(float(base), tuple(texts), rho, kept)
 
 
-def _candidates(found: Landmarks, initial_loss: float, stable_later: float | None):
+def _candidates(found: Landmarks, initial_loss: float, stable_later: float | None, shares: Shares):
     """Pairs of a rate and the reason for it."""
     if found.fast is not None:
+        rate = shares.fast * found.fast
+        times = "" if shares.fast == 1.0 else f"; {shares.fast:g} times that is {rate:.2g}"
         yield (
-            found.fast,
+            rate,
             f"up to a rate of {found.fast:.2g} the loss falls fast, from {initial_loss:.4g} to "
-            f"{found.lowest_loss:.4g}",
+            f"{found.lowest_loss:.4g}{times}",
         )
     rose, where = found.blow_up, "back at its initial value"
     if rose is None and found.fast is None:
         rose, where = found.turn, "rising"
     if rose is not None:
-        share = BLOW_UP_SHARE * rose
-        yield share, f"at {rose:.2g} the loss is {where}; a quarter of that is {share:.2g}"
+        rate = shares.blow_up * rose
+        yield rate, f"at {rose:.2g} the loss is {where}; {shares.blow_up:g} of that is {rate:.2g}"
     if stable_later is not None and math.isfinite(stable_later):
-        share = STABLE_SHARE * stable_later
-        yield (
-            share,
-            f"where the loss was lowest the curvature allows rates below {stable_later:.2g}; half "
-            f"of that is {share:.2g}",
-        )
+        measured = f"where the loss was lowest the curvature allows rates below {stable_later:.2g}"
+        if shares.stable is None:
+            # Last in the order of the reasons.
+            yield math.inf, f"{measured}, to which such an optimizer adapts: no bound on the rate"
+        else:
+            rate = shares.stable * stable_later
+            yield rate, f"{measured}; {shares.stable:g} of that is {rate:.2g}"
 
 
 def _smallest(losses) -> float:

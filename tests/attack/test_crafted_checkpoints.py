@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from recipes.common.checkpoints import snapshot as checkpoints
 from recipes.common.checkpoints.reading import HEADER
 from recipes.common.checkpoints.snapshot import load_checkpoint, save_checkpoint
 from recipes.common.command_line.errors import InputError
@@ -72,6 +73,8 @@ def test_the_sound_one_is_loaded(members, tmp_path):
         ("Conv1D", "filters", HUGE),
         ("Conv1D", "kernel_size", [HUGE]),
         ("AUC", "num_labels", HUGE),
+        ("AUC", "num_thresholds", 10**9),
+        ("AUC", "num_thresholds", 10**400),
     ],
 )
 def test_a_layer_that_the_file_cannot_hold(members, tmp_path, owner, key, value):
@@ -82,8 +85,25 @@ def test_a_layer_that_the_file_cannot_hold(members, tmp_path, owner, key, value)
     )
     with pytest.raises(InputError, match=r"Received: .*step-0000003\.npz") as refused:
         load_checkpoint(path)
-    assert "weights or more" in str(refused.value) or "Keras cannot make" in str(refused.value)
-    assert len(str(refused.value)) < 1000
+    message = str(refused.value)
+    expected = ("weights or more", "Keras cannot make", "more than 10,000 thresholds")
+    assert any(words in message for words in expected)
+    assert len(message) < 1000
+
+
+def test_more_layers_than_the_file_holds_however_small(members, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_SPARE_VARIABLES", 5)
+    path = packed(members, tmp_path)
+    assert load_checkpoint(path)
+    layers = [{"class_name": "Dense", "config": {"units": 1, "name": f"d{i}"}} for i in range(25)]
+    layers = [{"class_name": "InputLayer", "config": {"batch_shape": [None, 3]}}, *layers]
+
+    def change(header):
+        return {**header, "model": replaced(header["model"], "layers", layers, "Sequential")}
+
+    shutil.rmtree(tmp_path / "members")
+    with pytest.raises(InputError, match=r"weights or more, many more than the file.*Received: "):
+        load_checkpoint(packed(members, tmp_path, change))
 
 
 @pytest.mark.parametrize("shape", [(2**62,), (2**40, 2**40), (-1,), (0, 2**62), (2**62, 0)])

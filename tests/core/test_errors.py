@@ -1,6 +1,7 @@
 """Bad input: what was wrong, what is expected, what was received."""
 
 import keras
+import numpy as np
 import pytest
 
 from keras_h0h1 import (
@@ -92,6 +93,55 @@ def test_no_loss_arrived():
     optimizer.apply([keras.ops.ones((1,))], [variable], loss=1.0)
     with pytest.raises(RuntimeError, match="Received: loss=None"):
         optimizer.apply([keras.ops.ones((1,))], [variable])
+
+
+class _Deaf(LossAware):
+    """Does not hear of the loss until it is told to listen."""
+
+    listens = False
+
+    def scale_loss(self, loss):
+        return super().scale_loss(loss) if _Deaf.listens else loss
+
+
+@pytest.mark.parametrize("trained_before", [False, True])
+def test_a_model_is_usable_after_the_error_that_no_loss_arrived(trained_before, monkeypatch):
+    """On JAX Keras' `fit` has taken the values out of the variables when the error is raised."""
+    model = problems.mlp(_Deaf(SGD(_practical(), momentum=0.9)))
+    x = problems.data()[0].astype(keras.config.floatx())
+    if trained_before:
+        with monkeypatch.context() as patch:
+            patch.setattr(_Deaf, "listens", True)
+            problems.fit(model)
+        # Traced anew; what was set in the meantime counts.
+        model.make_train_function(force=True)
+        model.optimizer.learning_rate = 0.05
+    weights = model.get_weights()
+    with pytest.raises(RuntimeError, match=r"no loss reached it.*Received: loss=None"):
+        problems.fit(model)
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(after, before)
+    assert np.isfinite(model.predict(x, verbose=0)).all()
+    monkeypatch.setattr(_Deaf, "listens", True)
+    got = problems.fit(model)
+    assert int(model.optimizer.iterations) == (16 if trained_before else 8)
+    if not trained_before:
+        expected = problems.fit(problems.mlp(LossAware(SGD(_practical(), momentum=0.9))))
+        assert problems.largest_difference(got, expected) == 0.0
+    assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(
+        0.05 if trained_before else 0.1
+    )
+
+
+def test_a_model_is_usable_after_the_error_that_the_optimizer_does_not_see_the_loss():
+    model = problems.mlp(SGD(_practical()))
+    weights = model.get_weights()
+    with pytest.raises(Exception, match=r"(?s)LossAware.*Received: "):
+        problems.fit(model)
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(after, before)
+    model.compile(LossAware(SGD(_practical())), "sparse_categorical_crossentropy")
+    problems.fit(model)
 
 
 def test_a_vector_is_no_loss():

@@ -64,10 +64,26 @@ def test_each_bound_can_decide():
     assert free.base == free.marks["fast"] and "falls fast" in free.reasons[0]
     narrow = recommend(RATES, valley(blows_up_at=3e-2), initial_loss=2.0)
     assert narrow.base == pytest.approx(0.25 * narrow.marks["blow_up"])
-    assert "a quarter" in narrow.reasons[0]
+    assert "0.25 of that" in narrow.reasons[0]
     sharp = recommend(RATES, valley(), initial_loss=2.0, stable_later=0.01)
-    assert sharp.base == pytest.approx(0.005) and "curvature" in sharp.reasons[0]
+    assert sharp.base == pytest.approx(0.0025) and "curvature" in sharp.reasons[0]
     assert recommend(RATES, valley(), initial_loss=2.0, stable_later=math.inf).base == free.base
+
+
+def test_optimizers_that_normalise_have_multiples_of_their_own():
+    def of(stable=None, **arguments):
+        return recommend(
+            RATES, valley(**arguments), initial_loss=2.0, stable_later=stable, normalised=True
+        )
+
+    free = of(blows_up_at=3.0)
+    assert free.base == pytest.approx(3.0 * free.marks["fast"])
+    assert f"3 times that is {free.base:.2g}" in free.reasons[0]
+    narrow = of(blows_up_at=0.3)
+    assert narrow.base == pytest.approx(0.1 * narrow.marks["blow_up"])
+    sharp = of(stable=1e-3, blows_up_at=3.0)
+    # Said, and no bound.
+    assert sharp.base == free.base and any("no bound" in reason for reason in sharp.reasons)
 
 
 def test_a_loss_that_is_not_finite_counts_as_blown_up():

@@ -67,9 +67,13 @@ def test_the_record(tmp_path):
     assert suggestion.rates[0] == pytest.approx(0.25e-3)
     assert suggestion.batches == 16 and suggestion.sharpness_at_start is None
     assert suggestion.reasons[-1] == "the sharpness was not measured, as asked for"
-    schedule = suggestion.schedule(smoothing=0.5)
+    # The self-tuned rule with its own exponent, unless a number is asked for.
     assert (
-        schedule.get_config()
+        suggestion.schedule(smoothing=0.5).get_config()
+        == LossAdaptiveLearningRate(suggestion.base, f_star=-1.0, smoothing=0.5).get_config()
+    )
+    assert (
+        suggestion.schedule(smoothing=0.5, C=suggestion.C).get_config()
         == LossAdaptiveLearningRate(
             suggestion.base, C=suggestion.C, f_star=-1.0, rho=suggestion.rho, smoothing=0.5
         ).get_config()
@@ -87,8 +91,9 @@ def test_the_record(tmp_path):
         suggestion.rates[0] = 1.0
     without = dataclasses.replace(suggestion, C=None)
     with pytest.raises(ValueError, match="lower bound on the loss as `f_star`"):
-        without.schedule()
-    assert without.schedule(C=2.0).C == 2.0 and "none" in str(without)
+        without.schedule(C=without.C)
+    assert without.schedule().C == "auto" and without.schedule(C=2.0).rho == suggestion.rho
+    assert "there is none" in str(without)
 
 
 class OwnStep(keras.Model):

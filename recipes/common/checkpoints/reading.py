@@ -25,6 +25,8 @@ MARK = b"sha256:"
 DIGEST_LENGTH = 64
 # Of the largest model's configuration a header takes a few megabytes.
 _LONGEST_HEADER = 2**26
+# Keras' metrics make a Python list of as many thresholds, 200 unless told, in their constructor.
+_MOST_THRESHOLDS = 10_000
 
 
 def digest(file) -> bytes:
@@ -167,7 +169,29 @@ def _checked_header(path: Path, content: bytes) -> dict[str, Any]:
         raise InputError(
             f"The checkpoint's header has no valid {', '.join(wrong)}. Received: {path}"
         )
+    thresholds = _largest("num_thresholds", header["model"])
+    if thresholds > _MOST_THRESHOLDS:
+        raise InputError(
+            f"A metric of the model in the checkpoint has more than {_MOST_THRESHOLDS:,} "
+            f"thresholds. Received: num_thresholds={thresholds:.6g} in {path}"
+        )
     return header
+
+
+def _largest(key: str, configuration: Any) -> float:
+    """The largest number under `key` anywhere in a configuration, or 0."""
+    largest, left = 0.0, [configuration]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+            number = value.get(key)
+            if isinstance(number, int | float) and not number <= largest:
+                # An integer may be beyond the largest float.
+                largest = float(min(number, 1e300))
+        elif isinstance(value, list):
+            left += value
+    return largest
 
 
 def array_header(

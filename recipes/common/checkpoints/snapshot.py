@@ -139,32 +139,43 @@ def save_checkpoint(
     write_snapshot(take_snapshot(model, step, run), path)
 
 
-# Weights that Keras may make beyond those in the file: layers that it makes and drops again.
+# What Keras may make beyond the weights in the file, layers that it makes and drops again and the
+# metrics' variables: their values, and how many they are.
 _SPARE = 2**20
+_SPARE_VARIABLES = 2**12
 
 
 @contextlib.contextmanager
-def _weights_at_most(limit: int) -> Iterator[list[int]]:
+def _weights_at_most(limit: int, most: int) -> Iterator[list[str]]:
     """Stops Keras at the first weight that brings their values to more than `limit`.
 
-    A configuration of a few bytes may name a layer of any size, and Keras allocates it at once.
+    A configuration of a few bytes may name a layer of any size, and Keras allocates it at once;
+    or a backbone of any number of layers, however small, which takes as long as it likes.
+
+    Args:
+        limit: Values of all weights together.
+        most: Number of weights.
 
     Yields:
-        A list, empty until a weight was refused, then with the number of values.
+        A list, empty until a weight was refused, then with what there was too much of.
     """
-    refused, made = [], 0
+    refused, made, count = [], 0, 0
     owners = [(keras.Layer, "add_weight"), (keras.metrics.Metric, "add_variable")]
     originals = [getattr(owner, name) for owner, name in owners]
 
     def counting(original):
         def add(self, *args, **kwargs):
-            nonlocal made
+            nonlocal made, count
             shape = args[0] if args else kwargs.get("shape")
             sizes = shape if isinstance(shape, tuple | list) else [shape]
             # What is no integer Keras refuses itself.
             made += math.prod(int(size) for size in sizes if isinstance(size, int | np.integer))
+            count += 1
             if made > limit:
-                refused.append(made)
+                refused.append(f"{made:,} weights or more, and the file {limit - _SPARE:,} numbers")
+            elif count > most:
+                refused.append(f"{count:,} weights or more, many more than the file")
+            if refused:
                 raise ValueError("more weights than the file holds")
             return original(self, *args, **kwargs)
 
@@ -179,9 +190,11 @@ def _weights_at_most(limit: int) -> Iterator[list[int]]:
             setattr(owner, name, original)
 
 
-def _make_model(configuration: dict[str, Any], values: int, path: Path) -> keras.Model:
+def _make_model(
+    configuration: dict[str, Any], values: int, variables: int, path: Path
+) -> keras.Model:
     """The compiled model of a configuration, if `values` numbers can be its weights."""
-    with _weights_at_most(values + _SPARE) as refused:
+    with _weights_at_most(values + _SPARE, variables + _SPARE_VARIABLES) as refused:
         try:
             model = keras.saving.deserialize_keras_object(configuration)
             compiled = isinstance(model, keras.Model) and model.optimizer is not None
@@ -189,8 +202,7 @@ def _make_model(configuration: dict[str, Any], values: int, path: Path) -> keras
         except Exception as error:
             if refused:
                 raise InputError(
-                    f"The model in the checkpoint has {refused[0]:,} weights or more, and the file "
-                    f"holds {values:,} numbers. Received: {path}"
+                    f"The model in the checkpoint has {refused[0]}. Received: {path}"
                 ) from None
             raise InputError(
                 f"Keras cannot make the model in the checkpoint ({first_line(error)}). "
@@ -218,7 +230,7 @@ def load_checkpoint(path: Path) -> keras.Model:
         count = len(header["dtypes"])
         headers = [array_header(archive, index, header, path) for index in range(count)]
         values = sum(math.prod(found.shape) for found in headers)
-        model = _make_model(header["model"], values, path)
+        model = _make_model(header["model"], values, len(header["variables"]), path)
         variables = _variables(model)
         expected = len(header["variables"])
         if len(variables) != expected:

@@ -50,9 +50,8 @@ def leave_with_suggestion(
         # Its name does not end in .png.
         suggestion.plot().figure.savefig(partial, dpi=150, format="png")
     console.print(
-        f"To train with it: --peak-lr {suggestion.base:.2g}"
-        + (f" --C {suggestion.C:.3g}" if suggestion.C is not None else "")
-        + f". The measurements are in {folder.path}",
+        f"To train with it: --schedule auto --peak-lr {suggestion.base:.2g}. The measurements are "
+        f"in {folder.path}",
         highlight=False,
         soft_wrap=True,
         markup=False,
