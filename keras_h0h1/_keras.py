@@ -187,15 +187,16 @@ def check_tracer_is_alive(loss) -> None:
     if not isinstance(loss, jax.core.Tracer):
         return
     try:
-        from jax._src.core import trace_ctx
+        from jax._src.core import EvalTrace, trace_ctx
 
         trace, owner = trace_ctx.trace, loss._trace
     except (ImportError, AttributeError):
         return
-    while trace is not None:
-        if trace is owner:
+    while not isinstance(trace, EvalTrace | None):
+        if trace is owner or not hasattr(trace, "parent_trace"):
+            # JAX 0.5 does not know what encloses the trace of a `cond`.
             return
-        trace = getattr(trace, "parent_trace", None)
+        trace = trace.parent_trace
     keep_values_of_model()
     raise RuntimeError(
         "The loss that `LossAware` holds belongs to a JAX trace that has ended. This happens when "

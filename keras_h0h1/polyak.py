@@ -25,6 +25,8 @@ References:
         the three functions named `norm_constrained`.
 """
 
+import numpy as np
+
 from keras_h0h1.step_sizes import _namespace, gap
 
 # A squared norm up to this counts as 0: no step is taken. The value of optax, whatever the dtype.
@@ -181,6 +183,52 @@ def norm_constrained_factor(loss, first_gap, peak_gap, first_factor, f_star=0.0,
     height = xp.maximum(gap(loss, f_star), eps)
     q = first_gap * (1.0 / first_factor - 1.0) / (first_gap - peak_gap) ** 2
     return height / (height + q * (height - peak_gap) ** 2)
+
+
+def norm_constrained_peak_gap(first_gap, first_factor):
+    r"""$\Delta_\star$ with which the rule warms up most like a straight line.
+
+    It is the smallest mean over $[\Delta_\star, \Delta_0]$ of
+    $|\varphi - \ell| + |\varphi' - \ell'|$, with $\varphi$ the rule over its peak,
+    `norm_constrained_factor`, and $\ell$ the line in $\Delta$ from $r_0$ = `first_factor` at
+    $\Delta_0$ to 1 at $\Delta_\star$; the criterion of the authors' code. It adds a rate to a rate
+    per loss, so it depends on the unit of the loss, which is nats in the paper.
+
+    Args:
+        first_gap: Float > 0, $\Delta_0$.
+        first_factor: Float in (0, 1).
+
+    Returns:
+        Float in (0, $\Delta_0$), to about $10^{-4} \Delta_0$.
+
+    References:
+        A. Riabinin, A. Veprikov, A. Bolatov, M. Takáč, A. Beznosikov, "Where Does Warm-Up Come
+            From? Adaptive Scheduling for Norm-Constrained Optimizers", arXiv 2602.05813 (2026).
+
+    Example: a language model's first loss, from a hundredth of the peak.
+
+    >>> round(norm_constrained_peak_gap(10.8, 0.01), 1)
+    1.8
+    """
+    shares, width = np.linspace(0.005, 0.995, 100), 0.01
+    for _ in range(3):
+        costs = [_distance_from_line(s * first_gap, first_gap, first_factor) for s in shares]
+        best = shares[int(np.argmin(costs))]
+        shares = np.linspace(max(best - width, 1e-4), min(best + width, 1.0 - 1e-4), 21)
+        width /= 10.0
+    return float(best * first_gap)
+
+
+def _distance_from_line(peak_gap, first_gap, first_factor):
+    # Dense near the peak, where the rule may be far narrower than the line.
+    gaps = peak_gap + (first_gap - peak_gap) * np.linspace(0.0, 1.0, 2001) ** 3
+    q = first_gap * (1.0 / first_factor - 1.0) / (first_gap - peak_gap) ** 2
+    bound = gaps + q * (gaps - peak_gap) ** 2
+    slope = (first_factor - 1.0) / (first_gap - peak_gap)
+    distance = np.abs(gaps / bound - 1.0 - slope * (gaps - peak_gap))
+    distance += np.abs(q * (peak_gap**2 - gaps**2) / bound**2 - slope)
+    steps = np.diff(gaps)
+    return float(np.sum(0.5 * steps * (distance[1:] + distance[:-1])) / (first_gap - peak_gap))
 
 
 def norm_constrained_constants(peak, first, first_gap, peak_gap):

@@ -36,7 +36,8 @@ class NormConstrainedLearningRate(BasedSchedule):
             schedule whose rate is multiplied by $\eta / \max \eta$. A float can be set later, as
             `optimizer.learning_rate = value`.
         peak_gap: Float > 0, $\Delta_\star$, in units of the loss: the gap where the rate is
-            `peak`.
+            `peak`. `keras_h0h1.polyak.norm_constrained_peak_gap` finds the one that warms up
+            most like a straight line, as the authors do.
         first_gap: Float > `peak_gap`, $\Delta_0$, or `None`: the gap of the first finite loss.
             Defaults to `None`. Where that loss is not above `peak_gap`, the factor is 1 for gaps
             above `peak_gap` and there is no warm-up.

@@ -6,9 +6,14 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from scipy import integrate
 
 from keras_h0h1 import LossAware
-from keras_h0h1.polyak import norm_constrained, norm_constrained_constants
+from keras_h0h1.polyak import (
+    norm_constrained,
+    norm_constrained_constants,
+    norm_constrained_peak_gap,
+)
 from keras_h0h1.schedules import NormConstrainedLearningRate
 from tests.core.optimizers_family.test_reference import RTOL
 
@@ -39,6 +44,37 @@ def test_rates(first_gap, float64):
     expected = [_formula(loss, 0.25, 0.25 / 8, 8.0, 3.0, f_star=0.5) for loss in LOSSES]
     np.testing.assert_allclose(_rates(schedule), expected, rtol=RTOL)
     assert max(expected) == pytest.approx(0.25) == expected[2]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="no backend: once is enough")
+@pytest.mark.parametrize(
+    ("first_gap", "first_factor"), [(10.8, 0.01), (2.0, 0.1), (100.0, 0.01), (7.0, 0.5)]
+)
+def test_the_peak_gap_is_that_of_the_warm_up_nearest_to_a_line(first_gap, first_factor):
+    """Against adaptive quadrature of the definition, derivatives by differences, on a fine grid."""
+
+    def cost(peak_gap):
+        constants = norm_constrained_constants(1.0, first_factor, first_gap, peak_gap)
+        slope = (first_factor - 1.0) / (first_gap - peak_gap)
+
+        def rate(gap):
+            return gap / (constants[0] + constants[1] * gap + constants[2] * gap**2)
+
+        def distance(gap):
+            h = 1e-5 * gap
+            derivative = (rate(gap + h) - rate(gap - h)) / (2.0 * h)
+            line = 1.0 + slope * (gap - peak_gap)
+            return abs(rate(gap) - line) + abs(derivative - slope)
+
+        whole = integrate.quad(distance, peak_gap, first_gap, limit=500, epsabs=1e-9)[0]
+        return whole / (first_gap - peak_gap)
+
+    found = norm_constrained_peak_gap(first_gap, first_factor)
+    assert 0.0 < found < first_gap
+    least = min(cost(share * first_gap) for share in np.linspace(0.01, 0.99, 99))
+    assert cost(found) <= least * (1.0 + 1e-5)
+    # Where it is, as well: to either side it is worse.
+    assert cost(found) < min(cost(0.97 * found), cost(1.03 * found))
 
 
 @pytest.mark.parametrize(
