@@ -8,7 +8,7 @@ from typing import Literal
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import option
 from recipes.common.command_line.settings import Training
-from recipes.gpt.model import SIZES
+from recipes.gpt.model import SIZES, parameter_count
 from recipes.gpt.scale import Scale
 from recipes.text.sources import STREAM
 from recipes.text.tokens import Corpus, brings_vocabulary
@@ -29,6 +29,24 @@ DEFAULTS = {
     "160m": {**_PAPER, "steps": 12207},
     "410m": {**_PAPER, "steps": 31280},
 }  # fmt: skip
+
+
+def defaults_of(size: str) -> dict[str, int]:
+    """What a size of `SIZES` means for options that are left open.
+
+    One that has no entry in `DEFAULTS` is trained as the papers' models, on 20 tokens for each
+    parameter, so that a new size is a line in `SIZES` alone.
+
+    Example:
+
+    >>> defaults_of("demo")["steps"]
+    300
+    """
+    if size in DEFAULTS:
+        return DEFAULTS[size]
+    update = _PAPER["batch_size"] * _PAPER["gradient_accumulation_steps"] * _PAPER["context"]
+    parameters = parameter_count("llama", SIZES[size], _PAPER["vocabulary"], _PAPER["context"])
+    return {**_PAPER, "steps": max(1, round(20 * parameters / update))}
 
 
 @dataclasses.dataclass
@@ -85,7 +103,7 @@ class GPTConfig(Scale, Training):
     @property
     def defaults(self) -> dict[str, int]:
         """What the size means for options that are left open."""
-        return DEFAULTS[self.size]
+        return defaults_of(self.size)
 
 
 def resolve(config: GPTConfig, corpus: Corpus) -> GPTConfig:

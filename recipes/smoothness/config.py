@@ -5,7 +5,7 @@ from typing import Literal
 
 from recipes.common.command_line.options import check_options, option
 from recipes.common.command_line.settings import LARGEST_RATE, LARGEST_SEED, MOST_STEPS
-from recipes.gpt.config import DEFAULTS
+from recipes.gpt.config import defaults_of
 from recipes.gpt.model import SIZES, Size
 
 STUDIES = {
@@ -70,7 +70,7 @@ class Smoothness:
         check_options(self)
 
     def resolved(self) -> "Smoothness":
-        defaults = DEFAULTS[self.size]
+        defaults = defaults_of(self.size)
         quick = self.quick
         return dataclasses.replace(
             self,

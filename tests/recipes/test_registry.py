@@ -9,6 +9,8 @@ import pytest
 
 import recipes
 from recipes.common.recipe import Recipe
+from recipes.gpt.config import DEFAULTS, defaults_of
+from recipes.gpt.model import SIZES
 from recipes.registry import RECIPES, load_recipe
 from recipes.vision.data import DATASETS, DataSet, find_dataset
 
@@ -54,3 +56,11 @@ def test_every_data_set_is_registered():
     assert {id(each) for each in defined("vision/data/*.py", DataSet)} == set(map(id, registered))
     for dataset in registered:
         assert dataset.epochs > 0 and min(dataset.quick) > 0 and callable(dataset.load)
+
+
+def test_a_new_size_of_gpt_is_one_line(monkeypatch):
+    assert all(defaults_of(size) == DEFAULTS[size] for size in DEFAULTS)
+    monkeypatch.setitem(SIZES, "410m-again", SIZES["410m"])
+    found, known = defaults_of("410m-again"), DEFAULTS["410m"]
+    # Twenty tokens for each of 411,304,960 parameters, in updates of 256 x 1024.
+    assert found == known | {"steps": round(20 * 411_304_960 / (256 * 1024))}
