@@ -6,6 +6,8 @@
 | `smoothness` | `Smoothness`, the constants and their closure rules as arithmetic |
 | `descent` | gradient descent on a problem with a step rule, counted in steps |
 | `bounds` | upper bounds on those steps, each with the guard under which it is proved |
+| `bounds_power` | the same for exponents above 1 |
+| `bounds_noise` | the same for stochastic gradients whose noise does not vanish |
 | `certify` | a search for a point that violates claimed constants |
 
 Example: constants claimed for a sum are wrong if the parts disagree about their minimiser.
@@ -20,7 +22,7 @@ True
 False
 """
 
-from keras_h0h1.theory import bounds, certify, descent, problems
+from keras_h0h1.theory import bounds, bounds_noise, bounds_power, certify, descent, problems
 from keras_h0h1.theory.smoothness import Smoothness
 
-__all__ = ["Smoothness", "bounds", "certify", "descent", "problems"]
+__all__ = ["Smoothness", "bounds", "bounds_noise", "bounds_power", "certify", "descent", "problems"]

@@ -20,11 +20,22 @@ def test_examples(name):
 
 
 def test_every_public_class_and_function_has_an_example():
-    from keras_h0h1.theory import bounds, certify, descent, problems, smoothness
+    from keras_h0h1.theory import (
+        bounds,
+        bounds_noise,
+        bounds_power,
+        certify,
+        descent,
+        problems,
+        smoothness,
+    )
 
     public = [getattr(problems, name) for name in problems.__all__ if name != "Problem"]
     public += [certify.find_violation, certify.find_model_violation, descent.rule]
     public += [descent.descend, smoothness.Smoothness]
-    public += [v for k, v in vars(bounds).items() if callable(v) and k.islower() and k[0] != "_"]
+    for module in (bounds, bounds_noise, bounds_power):
+        public += [
+            v for k, v in vars(module).items() if callable(v) and k.islower() and k[0] != "_"
+        ]
     for thing in public:
         assert ">>> " in thing.__doc__, thing
