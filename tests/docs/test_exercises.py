@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 DATA_SETS = "recipes/vision/data/__init__.py"
+PROBE_MODES = "keras_h0h1/callbacks/probe_modes/__init__.py"
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("KERAS_BACKEND") != "jax", reason="registration does not depend on the backend"
@@ -97,3 +98,30 @@ def test_a_data_set(copy):
     )
     # 800 images, batches of 32, 5 epochs.
     assert printed.strip().splitlines()[-1] == "(800, 8, 8, 1) 200 32 125"
+
+
+@pytest.mark.skipif(not (ROOT / PROBE_MODES).exists(), reason="the modes are no files of their own")
+def test_a_probe_mode(copy):
+    """A file and two lines; the trace of a quadratic is measured."""
+    (module,) = blocks("A probe mode")
+    registry = copy.folder / PROBE_MODES
+    registry.with_name("trace.py").write_text(module, "utf-8")
+    text = registry.read_text("utf-8")
+    text = text.replace(
+        "\nMODES", "from keras_h0h1.callbacks.probe_modes.trace import TraceMode\n\nMODES"
+    )
+    text = text.replace("for mode in (", "for mode in (TraceMode, ")
+    registry.write_text(text, "utf-8")
+    printed = copy(
+        "import keras, numpy as np\n"
+        "from keras_h0h1.callbacks import SmoothnessProbe\n"
+        "dense = keras.layers.Dense(1, use_bias=False)\n"
+        "model = keras.Sequential([keras.Input((2,)), dense])\n"
+        "model.compile(keras.optimizers.SGD(0.1), loss=lambda y, p: 0.5 * (p - y) ** 2)\n"
+        "x, y = np.array([[2.0, 0.0], [0.0, 4.0]]), np.zeros((2, 1))\n"
+        "probe = SmoothnessProbe((x, y), 'trace', every=1, max_share=None)\n"
+        "model.fit(x, y, epochs=1, verbose=0, callbacks=[probe])\n"
+        "print([(row['mode'], round(row['curvature'], 4)) for row in probe.history])\n"
+    )
+    # The Hessian is diag(4, 16) / 2.
+    assert printed.strip().splitlines()[-1] == "[('trace', 10.0), ('trace', 10.0)]"
