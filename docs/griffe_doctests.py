@@ -37,8 +37,8 @@ def _listed(match) -> str:
     margin = min(len(line) - len(line.lstrip()) for line in lines)
     items = []
     for line in lines:
-        # A deeper indentation continues the entry.
-        if line[margin] == " ":
+        # An entry ends with a full stop; a deeper indentation continues one.
+        if items and (line[margin] == " " or not items[-1].endswith(".")):
             items[-1] += " " + line.strip()
         else:
             items.append(line.strip())

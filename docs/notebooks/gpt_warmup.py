@@ -160,8 +160,8 @@ best = min(final, key=final.get)
 print(f"Lowest validation loss: {best}, {final[best]:.3f}")
 
 # %% [markdown]
-# The rate of the loss-driven run follows from its losses. Its factor rises by at most 1/100 a
-# step, and the rate falls back where a batch is much worse than those before.
+# The rate of the loss-driven run follows from its losses. Where they fall fast, it is the limit of
+# 1/100 a step that shapes its rise; where a batch is much worse than those before, the rate falls.
 #
 # What to keep in mind: this is one seed, one model and one rate, and differences of a few
 # hundredths mean nothing. A comparison needs several seeds and a range of rates; `python -m

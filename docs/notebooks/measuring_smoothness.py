@@ -41,7 +41,6 @@ import numpy as np
 from keras import layers
 
 from keras_h0h1.callbacks import SmoothnessProbe
-from keras_h0h1.curvature import NotIdentified
 from keras_h0h1.schedules import LossAdaptiveLearningRate, simulate
 
 steps = int(os.environ.get("EXAMPLE_STEPS", 160))
@@ -147,7 +146,7 @@ for name, probe in probes.items():
     lowest = float(probe.column("loss").min())
     try:
         fits[name] = fit = probe.fit(f_star=lowest)
-    except NotIdentified as error:
+    except ValueError as error:
         print(f"{name}: refused. {error}")
         continue
     print(

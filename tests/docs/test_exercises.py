@@ -1,0 +1,127 @@
+"""The exercises of CONTRIBUTING.md, done in a copy: a new file and one line are enough."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+DATA_SETS = "recipes/vision/data/__init__.py"
+PROBE_MODES = "keras_h0h1/callbacks/probe_modes/__init__.py"
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("KERAS_BACKEND") != "jax", reason="registration does not depend on the backend"
+)
+
+
+def blocks(title: str) -> list[str]:
+    """The Python blocks of the exercise with that title."""
+    section = TEXT.split(f"### {title}\n")[1].split("\n#")[0]
+    return re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A function that runs Python code on a copy of the library and the recipes."""
+    for package in ("keras_h0h1", "recipes"):
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+
+    def run(code):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    run.folder = tmp_path
+    return run
+
+
+def test_a_schedule(copy):
+    """A file and two lines in `schedules/__init__.py`; it is simulated, saved and loaded."""
+    (module,) = blocks("A schedule")
+    folder = copy.folder / "keras_h0h1" / "schedules"
+    (folder / "square_root.py").write_text(module, "utf-8")
+    names = (folder / "__init__.py").read_text("utf-8")
+    names = names.replace("__all__ = [", '__all__ = [\n    "SquareRootLearningRate",')
+    line = "from keras_h0h1.schedules.square_root import SquareRootLearningRate\n"
+    (folder / "__init__.py").write_text(names.replace("\n__all__", f"{line}\n__all__"), "utf-8")
+    printed = copy(
+        "import keras\n"
+        "from keras_h0h1 import LossAware\n"
+        "from keras_h0h1.schedules import SquareRootLearningRate, simulate\n"
+        "schedule = SquareRootLearningRate(0.1, C=1.0)\n"
+        "print(simulate(schedule, [9.0, 4.0, 1.0, 0.5]).effective_learning_rate.tolist())\n"
+        "optimizer = LossAware(keras.optimizers.Adam(schedule))\n"
+        "again = keras.saving.deserialize_keras_object(\n"
+        "    keras.saving.serialize_keras_object(optimizer))\n"
+        "print(again.rate_states[0].schedule.get_config())\n"
+    )
+    rates, config = printed.strip().splitlines()[-2:]
+    # base * sqrt(C / max(C, gap)) by hand.
+    expected = [0.1 / 3, 0.1 / 2, 0.1, 0.1]
+    assert [float(r) for r in rates.strip("[]").split(",")] == pytest.approx(expected, rel=1e-6)
+    assert config == "{'base': 0.1, 'C': 1.0}"
+
+
+@pytest.mark.skipif(
+    "_MODULES" not in (ROOT / DATA_SETS).read_text("utf-8"),
+    reason="data sets are registered elsewhere",
+)
+def test_a_data_set(copy):
+    """A file and one line; the option has it, and it is read."""
+    pytest.importorskip("sklearn")
+    module, line = blocks("A data set")
+    (copy.folder / "recipes/vision/data/stripes.py").write_text(module, "utf-8")
+    registry = copy.folder / DATA_SETS
+    text = registry.read_text("utf-8")
+    registry.write_text(text.replace("_MODULES = {\n", f"_MODULES = {{\n{line}"), "utf-8")
+    printed = copy(
+        "from recipes.vision.config import VisionConfig, resolve\n"
+        "from recipes.vision.data import load_images\n"
+        "data = load_images('stripes')\n"
+        "config = resolve(VisionConfig(data='stripes', model='vit-micro'), data)\n"
+        "print(data.training.images.shape, len(data.validation), config.batch_size, config.steps)\n"
+    )
+    # 800 images, batches of 32, 5 epochs.
+    assert printed.strip().splitlines()[-1] == "(800, 8, 8, 1) 200 32 125"
+
+
+@pytest.mark.skipif(not (ROOT / PROBE_MODES).exists(), reason="the modes are no files of their own")
+def test_a_probe_mode(copy):
+    """A file and two lines; the trace of a quadratic is measured."""
+    (module,) = blocks("A probe mode")
+    registry = copy.folder / PROBE_MODES
+    registry.with_name("trace.py").write_text(module, "utf-8")
+    text = registry.read_text("utf-8")
+    text = text.replace(
+        "\nMODES", "from keras_h0h1.callbacks.probe_modes.trace import TraceMode\n\nMODES"
+    )
+    text = text.replace("for mode in (", "for mode in (TraceMode, ")
+    registry.write_text(text, "utf-8")
+    printed = copy(
+        "import keras, numpy as np\n"
+        "from keras_h0h1.callbacks import SmoothnessProbe\n"
+        "dense = keras.layers.Dense(1, use_bias=False)\n"
+        "model = keras.Sequential([keras.Input((2,)), dense])\n"
+        "model.compile(keras.optimizers.SGD(0.1), loss=lambda y, p: 0.5 * (p - y) ** 2)\n"
+        "x, y = np.array([[2.0, 0.0], [0.0, 4.0]]), np.zeros((2, 1))\n"
+        "probe = SmoothnessProbe((x, y), 'trace', every=1, max_share=None)\n"
+        "model.fit(x, y, epochs=1, verbose=0, callbacks=[probe])\n"
+        "print([(row['mode'], round(row['curvature'], 4)) for row in probe.history])\n"
+    )
+    # The Hessian is diag(4, 16) / 2.
+    assert printed.strip().splitlines()[-1] == "[('trace', 10.0), ('trace', 10.0)]"
