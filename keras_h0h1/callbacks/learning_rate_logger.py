@@ -185,7 +185,7 @@ def read_rates(model) -> dict[str, float]:
     Returns:
         Dictionary with the keys of `LearningRateLogger.history`, as Python numbers.
     """
-    optimizer = _unscaled(model.optimizer)
+    optimizer = _keras.without_loss_scaling(model.optimizer)
     states = {id(state.leaf): state for state in _loss_driven_states(optimizer)}
     inner = optimizer.inner_optimizer if isinstance(optimizer, LossAware) else optimizer
     leaves = _keras.leaf_optimizers(inner)
@@ -209,20 +209,15 @@ def read_rates(model) -> dict[str, float]:
     return combined
 
 
-def _unscaled(optimizer):
-    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    return optimizer.inner_optimizer if is_scaled else optimizer
-
-
 def _loss_driven_states(optimizer):
-    optimizer = _unscaled(optimizer)
+    optimizer = _keras.without_loss_scaling(optimizer)
     return optimizer.rate_states if isinstance(optimizer, LossAware) else ()
 
 
 def _loss_driven_row(model, state):
     schedule = state.schedule
     names = list(state.variables)
-    step, *values = _keras.read_variables(
+    step, *values = _keras.read_numbers(
         model, [_keras.get_iterations(state.leaf), *(state.variables[name] for name in names)]
     )
     # Plain numbers again as tensors, without losing digits: schedules compute with tensors.
@@ -255,9 +250,9 @@ def _plain_row(model, optimizer):
     counter = _keras.get_iterations(optimizer)
     rate = _keras.get_schedule(optimizer)
     if isinstance(rate, keras.Variable):
-        step, value = _keras.read_variables(model, [counter, rate])
+        step, value = _keras.read_numbers(model, [counter, rate])
     else:
-        (step,) = _keras.read_variables(model, [counter])
+        (step,) = _keras.read_numbers(model, [counter])
         is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
         value = float(rate(max(int(step) - 1, 0)) if is_schedule else rate())
     return {

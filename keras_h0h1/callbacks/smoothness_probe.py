@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
+from keras_h0h1 import _keras
 from keras_h0h1._validation import check_choice, check_integer, check_number
-from keras_h0h1.curvature import _state
-from keras_h0h1.curvature._batches import Batches
+from keras_h0h1.curvature.batches import Batches
 from keras_h0h1.curvature.differences import GradientDifference
 from keras_h0h1.curvature.fit import NotIdentified, SmoothnessFit, fit_layers, fit_smoothness
 from keras_h0h1.curvature.lanczos import lanczos
@@ -276,7 +276,7 @@ class SmoothnessProbe(keras.callbacks.Callback):
         if self.mode in ("gradient_difference", "trajectory"):
             loss = self._difference.start(self._next_batch())
             # While gradients accumulate the weights stay: the difference waits until they move.
-            until = step + _state.steps_to_update(self._model)
+            until = step + _keras.steps_to_update(self._model)
             self._started = {"step": step, "until": until, "loss": loss}
             return
         begin = time.perf_counter()

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_h0h1.curvature import _autodiff
+from keras_h0h1 import _autodiff
 
 
 def _on_device(leaf):
