@@ -61,6 +61,13 @@ class Batches:
         """`data` itself where it is a `Batches` already."""
         return data if isinstance(data, cls) else cls(data)
 
+    @classmethod
+    def prepared(cls, batch) -> "Batches":
+        """One batch as `unpack` returns it, on the device already."""
+        single = cls.__new__(cls)
+        single._data, single._single = batch, batch
+        return single
+
     def __iter__(self):
         if self._single is not None:
             yield self._single

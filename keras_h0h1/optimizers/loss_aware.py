@@ -4,63 +4,14 @@ import keras
 from keras import ops
 
 from keras_h0h1 import _keras
-from keras_h0h1._validation import check_rate
-from keras_h0h1.optimizers._delegation import DelegatingOptimizer
+from keras_h0h1.optimizers._inbox import IN_A_MULTI_OPTIMIZER, SCALED_BY_KERAS, Inbox, no_loss_error
 from keras_h0h1.optimizers._rate_state import RateState
+from keras_h0h1.optimizers._rates import RatesOptimizer
 from keras_h0h1.schedules import LossDrivenSchedule
-
-_NO_LOSS = (
-    "`LossAware` was asked to apply gradients, but no loss reached it in this step. "
-    "Add one line to your `train_step` or training loop, before the gradients are applied: "
-    "`optimizer.observe(loss)`. Or pass the loss along: "
-    "`optimizer.apply(gradients, variables, loss=loss)`, on JAX "
-    "`optimizer.stateless_apply(..., loss=loss)`; or call `loss = optimizer.scale_loss(loss)` "
-    "before the gradient is taken, as Keras' own trainers do. {}"
-    "Received: loss=None"
-)
-# Keras' JAX trainer takes the values out of the variables while it runs the step.
-_NO_VALUES = (
-    "On JAX `fit` leaves the model without values after this error: make or load it again. "
-)
-_SCALED_BY_KERAS = (
-    "`keras.optimizers.LossScaleOptimizer` keeps the loss to itself, so `LossAware` inside it "
-    "would never see one. Under the `mixed_float16` policy `model.compile` adds it: compile with "
-    "`keras_h0h1.LossScaleOptimizer(LossAware(...))` instead. "
-    "Received: optimizer={!r}"
-)
-_IN_A_MULTI_OPTIMIZER = (
-    "`LossAware` inside a `keras.optimizers.MultiOptimizer` would never see the loss. Wrap the "
-    "other way round: give the MultiOptimizer's optimizers their schedules, and compile with "
-    "`LossAware(MultiOptimizer(...))`. "
-    "Received: optimizer={!r}"
-)
-_NOT_BUILT = (
-    "A MultiOptimizer made from a function knows its optimizers, and `LossAware` their learning "
-    "rates, once it is built: call `optimizer.build(trainable_variables)` first. "
-    "Received: optimizer={!r}"
-)
-
-
-class _Inbox:
-    """The loss between `scale_loss` and `apply`, one place per replica.
-
-    A plain object, so that neither Keras nor TensorFlow takes it for trackable state. On JAX it
-    holds a tracer for the length of one trace: an assignment made in `scale_loss` would be lost,
-    because Keras runs that in a scope it throws away.
-    """
-
-    def __init__(self):
-        self._losses = {}
-
-    def put(self, loss) -> None:
-        self._losses[_keras.replica_key()] = loss
-
-    def take(self):
-        return self._losses.pop(_keras.replica_key(), None)
 
 
 @keras.saving.register_keras_serializable("keras_h0h1")
-class LossAware(DelegatingOptimizer):
+class LossAware(RatesOptimizer):
     """Lets a loss-driven schedule in any Keras optimizer see the loss of the current batch.
 
     The loss is that of the very batch whose gradient is applied, inside the compiled step,
@@ -170,7 +121,7 @@ class LossAware(DelegatingOptimizer):
         # As in Keras' own wrapper, the base class's counter and rate stay unused.
         super().__init__(learning_rate=0.0, name=name)
         self._wrap(optimizer)
-        self._inbox = _Inbox()
+        self._inbox = Inbox()
         self._states: tuple[RateState, ...] = ()
         self._adopt_schedules()
         if not self._states and not _keras.gains_optimizers_when_built(optimizer):
@@ -309,9 +260,7 @@ class LossAware(DelegatingOptimizer):
             self.observe(loss)
         loss = self._inbox.take()
         if loss is None:
-            raise RuntimeError(
-                _NO_LOSS.format(_NO_VALUES if keras.backend.backend() == "jax" else "")
-            )
+            raise no_loss_error()
         _keras.check_tracer_is_alive(loss)
         for state in self._states:
             state.advance(loss, grads, trainable_variables)
@@ -334,75 +283,6 @@ class LossAware(DelegatingOptimizer):
             self.observe(loss)
         return super().stateless_apply(optimizer_variables, grads, trainable_variables)
 
-    def _only_state(self) -> RateState:
-        if not self._states:
-            # Only a MultiOptimizer made from a function may have none.
-            raise AttributeError(_NOT_BUILT.format(self))
-        if len(self._states) > 1:
-            raise AttributeError(
-                "A MultiOptimizer has several learning rates; read and set them on its "
-                "`optimizers`, and read the effective ones from `rate_states`. "
-                f"Received: {len(self._states)} loss-driven schedules"
-            )
-        return self._states[0]
-
-    @property
-    def learning_rate(self):
-        state = self._only_state()
-        if "base" in state.variables:
-            return state.variables["base"]
-        # As Keras does: a schedule's value at the current count of steps.
-        step = _keras.get_iterations(state.leaf)
-        return state.schedule.base_rate(step, state.schedule.current_state())
-
-    @learning_rate.setter
-    def learning_rate(self, value):
-        state = self._only_state()
-        if "base" not in state.variables:
-            raise TypeError(
-                "The base rate follows a schedule or the constants, so it is not settable. "
-                "Construct the schedule with a float `base` if it has to be. "
-                f"Received: learning_rate={value!r}, schedule={state.schedule!r}"
-            )
-        value = value if isinstance(value, float) else ops.convert_to_numpy(value)
-        state.variables["base"].assign(check_rate("learning_rate", value, _keras.state_dtype()))
-
-    @property
-    def base_learning_rate(self):
-        return self.learning_rate
-
-    @base_learning_rate.setter
-    def base_learning_rate(self, value):
-        self.learning_rate = value
-
-    @property
-    def C(self):
-        return self._only_state().C
-
-    @C.setter
-    def C(self, value):
-        self._only_state().C = value
-
-    @property
-    def effective_learning_rate(self):
-        return self._only_state().rate()
-
-    @property
-    def learning_rate_factor(self):
-        return self._only_state().factor()
-
-    @property
-    def observed_loss(self):
-        if not self._states:
-            raise AttributeError(_NOT_BUILT.format(self))
-        # Each schedule sees the same losses; under accumulation they may end windows apart.
-        return ops.convert_to_tensor(self._states[0].variables["loss"])
-
-    @property
-    def rate_states(self) -> tuple[RateState, ...]:
-        """One per loss-driven schedule: its optimizer, its schedule and its variables."""
-        return self._states
-
     @property
     def loss_scale_factor(self):
         return self.inner_optimizer.loss_scale_factor
@@ -422,9 +302,9 @@ class LossAware(DelegatingOptimizer):
         outer = _keras.enclosing_optimizer(self)
         if isinstance(outer, keras.optimizers.LossScaleOptimizer):
             if not hasattr(outer, "passes_the_loss_on"):
-                raise ValueError(_SCALED_BY_KERAS.format(self))
+                raise ValueError(SCALED_BY_KERAS.format(self))
         elif outer is not None and hasattr(outer, "optimizers"):
-            raise ValueError(_IN_A_MULTI_OPTIMIZER.format(self))
+            raise ValueError(IN_A_MULTI_OPTIMIZER.format(self))
 
     @property
     def _model_variables_moving_average(self):
