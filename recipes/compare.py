@@ -24,7 +24,7 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from keras_h0h1._validation import check_choice
+from keras_h0h1.validation import check_choice
 from recipes.common.console import make_console, one_line_errors
 from recipes.common.distribute import several_hosts
 from recipes.common.environment import describe_environment
