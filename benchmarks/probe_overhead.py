@@ -92,7 +92,7 @@ def run(options: ProbeOverhead) -> dict:
     # Compiles the training step and the probe, on a few steps that do not count.
     warm = SmoothnessProbe(data, options.mode, at_steps=[1, 3], max_share=None)
     fit(6, warm)
-    probe.objective, probe._difference = warm.objective, warm._difference
+    probe.objective, probe.procedure = warm.objective, warm.procedure
     seconds = fit(options.steps, probe)
 
     # A gradient difference ends in the step after the one it began in.

@@ -23,7 +23,6 @@ from benchmarks.quality import records
 from benchmarks.workloads import Workload, workloads
 from keras_h0h1 import LossAware
 from keras_h0h1.suggestion import Suggestion, suggest
-from keras_h0h1.suggestion._trial import copies, put_back
 from recipes.common.command_line.console import one_line_errors
 from recipes.common.files.reading import read_json
 from recipes.common.files.writing import write_json
@@ -33,13 +32,15 @@ def final_losses(workload: Workload, optimizer, rates, updates: int, seed: int) 
     """The loss after `updates` at each base rate, from the same weights on the same batches."""
     model = workload.compiled(optimizer, seed)
     optimizer.build(model.trainable_variables)
-    beginning = copies([*model.variables, *optimizer.variables])
+    variables = [*model.variables, *optimizer.variables]
+    beginning = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
     x, y = workload.data
     needed, rng = updates * workload.batch_size, np.random.default_rng(seed + 1)
     order = np.concatenate([rng.permutation(len(x)) for _ in range(-(-needed // len(x)))])[:needed]
     losses = []
     for rate in rates:
-        put_back(beginning)
+        for variable, value in zip(variables, beginning, strict=True):
+            variable.assign(value)
         optimizer.learning_rate = rate
         model.fit(x[order], y[order], batch_size=workload.batch_size, shuffle=False, verbose=0)
         losses.append(model.evaluate(x[:1024], y[:1024], verbose=0))

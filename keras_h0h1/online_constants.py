@@ -29,7 +29,8 @@ References:
 import keras
 import numpy as np
 
-from keras_h0h1.step_sizes import _namespace, gap
+from keras_h0h1._arrays import namespace
+from keras_h0h1.step_sizes import gap
 
 # How far one step may lower the estimate at its gap. The rate may at most double per step; slower
 # forgetting costs steps on every problem measured, 1.5 times as many at 0.8 and 3 times at 0.9.
@@ -58,7 +59,7 @@ def self_bound(loss, gradient_norm, f_star=0.0):
     >>> round(float(self_bound(2.0, 8.0**0.5)), 6), 1.0 + 1.0 * 2.0 / 2.0
     (2.0, 2.0)
     """
-    xp = _namespace(loss, gradient_norm)
+    xp = namespace(loss, gradient_norm)
     delta = gap(loss, f_star)
     positive = delta > 0
     safe = xp.where(positive, delta, xp.ones_like(delta))
@@ -107,7 +108,7 @@ def fit(H0, H1, growth, curvature, free=(True, True)):
     >>> [round(float(h), 6) for h in fit(1.0, 1.0, growth=3.0, curvature=6.0)]
     [1.2, 1.6]
     """
-    xp = _namespace(H0, H1, growth, curvature)
+    xp = namespace(H0, H1, growth, curvature)
     if free == (True, True):
         bound = H0 + H1 * growth
         share = H0 / bound
@@ -186,7 +187,7 @@ class _Step:
     """The quantities that `advance` computes with; not finite ones are replaced, and noted."""
 
     def __init__(self, state, loss, norm, f_star, rho, free, safeguard):
-        self.xp = xp = _namespace(loss, norm, *state.values())
+        self.xp = xp = namespace(loss, norm, *state.values())
         if xp is np:
             loss, norm = np.asarray(loss, "float64"), np.asarray(norm, "float64")
             state = {name: np.asarray(value, "float64") for name, value in state.items()}

@@ -27,7 +27,8 @@ References:
 
 import numpy as np
 
-from keras_h0h1.step_sizes import _namespace, gap
+from keras_h0h1._arrays import namespace
+from keras_h0h1.step_sizes import gap
 
 # A squared norm up to this counts as 0: no step is taken. The value of optax, whatever the dtype.
 _NO_GRADIENT = 2.0**-52
@@ -35,7 +36,7 @@ _NO_GRADIENT = 2.0**-52
 
 def _ratio(numerator, squared_norm):
     """The quotient, and 0 where the norm vanishes."""
-    xp = _namespace(numerator, squared_norm)
+    xp = namespace(numerator, squared_norm)
     vanishes = squared_norm <= _NO_GRADIENT
     safe = xp.where(vanishes, xp.ones_like(squared_norm), squared_norm)
     return xp.where(vanishes, xp.zeros_like(squared_norm), numerator / safe)
@@ -56,7 +57,7 @@ def polyak(
     >>> float(polyak(1.0, 2.0, max_learning_rate=1.0)), float(polyak(8.0, 2.0, 1.0))
     (0.25, 1.0)
     """
-    xp = _namespace(loss, gradient_norm)
+    xp = namespace(loss, gradient_norm)
     height = gap(loss, f_min) if variant == "sps+" else loss - f_min
     step = _ratio(height, c * (scaling * gradient_norm) ** 2 + eps)
     return scaling * xp.minimum(step, max_learning_rate)
@@ -72,7 +73,7 @@ def ngn(loss, gradient_norm, learning_rate, f_min=0.0):
     >>> float(ngn(2.0, 2.0, learning_rate=1.0)), float(ngn(0.0, 2.0, learning_rate=1.0))
     (0.5, 0.0)
     """
-    xp = _namespace(loss, gradient_norm)
+    xp = namespace(loss, gradient_norm)
     doubled = 2.0 * gap(loss, f_min)
     whole = doubled + learning_rate * gradient_norm**2
     positive = whole > 0.0
@@ -103,7 +104,7 @@ def momo(
     >>> float(momo(1.0, 0.0, 0.0, 4.0, learning_rate=1.0))
     0.25
     """
-    xp = _namespace(mean_loss, mean_product, product, squared_norm, learning_rate)
+    xp = namespace(mean_loss, mean_product, product, squared_norm, learning_rate)
     growth = 1.0 + learning_rate * weight_decay
     height = growth * (mean_loss - correction * lower_bound - mean_product) + product
     step = _ratio(xp.maximum(height, xp.zeros_like(height)), squared_norm)
@@ -125,7 +126,7 @@ def momo_reset(
     >>> float(momo_reset(1.0, 0.0, 0.0, 0.1, estimate=3.0)), float(momo_reset(4.0, 0, 0, 0.1, 3.0))
     (0.5, 3.0)
     """
-    xp = _namespace(mean_loss, mean_product, product, learning_rate, estimate)
+    xp = namespace(mean_loss, mean_product, product, learning_rate, estimate)
     growth = 1.0 + learning_rate * weight_decay
     height = growth * (mean_loss - mean_product) + product
     lowered = xp.maximum(height / (2.0 * correction * growth), lower_bound)
@@ -145,7 +146,7 @@ def momo_lower_bound(
     >>> float(momo_lower_bound(1.0, 0.0, 0.0, 4.0, step=0.25))
     0.5
     """
-    xp = _namespace(mean_loss, mean_product, product, squared_norm, step)
+    xp = namespace(mean_loss, mean_product, product, squared_norm, step)
     height = mean_loss + product - mean_product - 0.5 * step * squared_norm
     return xp.maximum(height / correction, lower_bound)
 
@@ -162,7 +163,7 @@ def norm_constrained(loss, K0, K1, K2, f_star=0.0, eps=1e-8):
     >>> [float(norm_constrained(gap, K0=1.0, K1=0.0, K2=1.0)) for gap in (2.0, 1.0, 0.5)]
     [0.4, 0.5, 0.4]
     """
-    xp = _namespace(loss)
+    xp = namespace(loss)
     height = xp.maximum(gap(loss, f_star), eps)
     return height / (K0 + K1 * height + K2 * height * height)
 
@@ -179,7 +180,7 @@ def norm_constrained_factor(loss, first_gap, peak_gap, first_factor, f_star=0.0,
     >>> [round(float(norm_constrained_factor(gap, 10.0, 4.0, 0.1)), 3) for gap in (10.0, 4.0, 1.0)]
     [0.1, 1.0, 0.043]
     """
-    xp = _namespace(loss, first_gap)
+    xp = namespace(loss, first_gap)
     height = xp.maximum(gap(loss, f_star), eps)
     q = first_gap * (1.0 / first_factor - 1.0) / (first_gap - peak_gap) ** 2
     return height / (height + q * (height - peak_gap) ** 2)

@@ -4,7 +4,7 @@ Pure functions of scalars, as those of `keras_h0h1.step_sizes`: Python numbers, 
 tensors of the active backend.
 """
 
-from keras_h0h1.step_sizes import _namespace
+from keras_h0h1._arrays import namespace
 
 
 def moving_average(average, value, decay):
@@ -69,7 +69,7 @@ def relative_fall(fast, slow, count, fast_decay, slow_decay, f_star=0.0, steps=1
     >>> round(float(relative_fall(fast, slow, 30, 0.9, 0.99)), 3)
     0.102
     """
-    xp = _namespace(fast, slow, count)
+    xp = namespace(fast, slow, count)
     ages = mean_age(count, slow_decay) - mean_age(count, fast_decay)
     gap = fast - f_star
     known = xp.logical_and(ages > 0.0, gap > 0.0)
@@ -85,7 +85,7 @@ def stalled_share(fall, tolerance):
     >>> [float(stalled_share(fall, tolerance=0.1)) for fall in (-1.0, 0.05, 0.2)]
     [1.0, 0.5, 0.0]
     """
-    xp = _namespace(fall)
+    xp = namespace(fall)
     return xp.clip(1.0 - fall / tolerance, 0.0, 1.0)
 
 
@@ -99,7 +99,7 @@ def lower_bound(lowest):
     >>> float(lower_bound(0.3)), float(lower_bound(-1.5))
     (0.0, -3.0)
     """
-    xp = _namespace(lowest)
+    xp = namespace(lowest)
     return xp.minimum(2.0 * lowest, 0.0 * lowest)
 
 
@@ -113,6 +113,6 @@ def spike_factor(loss, mean, deviation, threshold):
     >>> float(spike_factor(3.0, mean=1.0, deviation=0.25, threshold=4.0))
     0.25
     """
-    xp = _namespace(loss)
+    xp = namespace(loss)
     z = (loss - mean) / deviation
     return 1.0 / xp.maximum(z / threshold, xp.ones_like(z)) ** 2

@@ -26,12 +26,8 @@ $f(w - \eta \nabla f) \le f(w) - \eta (1 - \eta \ell(\Delta) / 2) G^2$.
 """
 
 import numpy as np
-from keras import ops
 
-
-def _namespace(*arguments):
-    """NumPy if no argument is a tensor, else `keras.ops`: the same formula serves both."""
-    return ops if any(ops.is_tensor(argument) for argument in arguments) else np
+from keras_h0h1._arrays import namespace
 
 
 def gap(loss, f_star=0.0):
@@ -42,7 +38,7 @@ def gap(loss, f_star=0.0):
     >>> float(gap(3.0, f_star=1.0)), float(gap(0.5, f_star=1.0))
     (2.0, 0.0)
     """
-    xp = _namespace(loss)
+    xp = namespace(loss)
     return xp.maximum(loss - f_star, xp.zeros_like(loss))
 
 
@@ -51,7 +47,7 @@ def _growth(gap, H1, rho):
 
     0 times infinity would be NaN, and a bound cut off at the largest number a step too long.
     """
-    xp = _namespace(gap)
+    xp = namespace(gap)
     if isinstance(H1, (int, float)) and H1 == 0:
         return xp.zeros_like(gap * 1.0)
     with np.errstate(over="ignore"):
@@ -75,7 +71,7 @@ def curvature_bound(loss, H0, H1, f_star=0.0, rho=1.0):
 
 def _reciprocal(bound):
     """1/bound, and 0 where the bound is 0: a minimiser, where inf times 0 would be NaN."""
-    xp = _namespace(bound)
+    xp = namespace(bound)
     positive = bound > 0
     return xp.where(positive, 1.0 / xp.where(positive, bound, xp.ones_like(bound)), 0.0 * bound)
 
@@ -114,7 +110,7 @@ def practical_factor(loss, C, f_star=0.0, rho=1.0):
     >>> round(float(practical_factor(10.83, C=5.0)), 3)
     0.462
     """
-    xp = _namespace(loss)
+    xp = namespace(loss)
     return 1.0 / xp.maximum((gap(loss, f_star) / C) ** rho, xp.ones_like(loss))
 
 
@@ -130,7 +126,7 @@ def power(loss, H0, H1, f_star=0.0, rho=1.0, c=0.5):
     >>> round(float(power(8.0, H0=1.0, H1=1.0)), 6)
     0.020833
     """
-    xp = _namespace(loss)
+    xp = namespace(loss)
     # Without H1 the exponent does not matter, and Python's floats overflow with an error.
     scaled = 0.0 if isinstance(H1, (int, float)) and H1 == 0 else 3.0**rho * H1
     growth = _growth(gap(loss, f_star), scaled, rho)
@@ -152,7 +148,7 @@ def envelope(loss, gradient_norm, H0, H1, f_star=0.0):
     >>> round(float(envelope(1.0, 1.0, H0=1.0, H1=1.0)), 6)
     0.549306
     """
-    xp = _namespace(loss, gradient_norm)
+    xp = namespace(loss, gradient_norm)
     bound = curvature_bound(loss, H0, H1, f_star)
     step = _reciprocal(bound)
     x = xp.minimum(H1**0.5 * gradient_norm * step, 1.0 - 1e-6)

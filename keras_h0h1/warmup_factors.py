@@ -25,14 +25,10 @@ References:
 import math
 
 import numpy as np
-from keras import ops
+
+from keras_h0h1._arrays import namespace
 
 DECAY_TYPES = ("linear", "cosine", "1-sqrt")
-
-
-def _namespace(*arguments):
-    """NumPy if no argument is a tensor, else `keras.ops`: the same formula serves both."""
-    return ops if any(ops.is_tensor(argument) for argument in arguments) else np
 
 
 def linear(t, duration):
@@ -43,7 +39,7 @@ def linear(t, duration):
     >>> [float(linear(t, 4)) for t in (1, 2, 4, 9)]
     [0.25, 0.5, 1.0, 1.0]
     """
-    xp = _namespace(t)
+    xp = namespace(t)
     t = t * 1.0
     if duration == 0:
         return xp.ones_like(t)
@@ -70,7 +66,7 @@ def untuned_exponential(t, beta_2=0.999):
     [0.001, 0.6321, 0.8647]
     """
     # Near 0 the difference 1 - exp(-x) has lost its digits; expm1 keeps them.
-    return -_namespace(t).expm1(-(1.0 - beta_2) * t)
+    return -namespace(t).expm1(-(1.0 - beta_2) * t)
 
 
 def approximated_length(t, beta_2=0.999):
@@ -82,7 +78,7 @@ def approximated_length(t, beta_2=0.999):
     >>> [round(float(approximated_length(t, 0.999)), 2) for t in (1, 5, 10000)]
     [1.0, 5.0, 1998.1]
     """
-    xp = _namespace(t)
+    xp = namespace(t)
     decay = -math.log(beta_2)
     y = decay * t
     # rho_t is the small difference of two numbers near 2 / (1 - beta_2). With y = -t ln(beta_2) it
@@ -116,7 +112,7 @@ def rectification(t, beta_2=0.999):
     [0.0174, 0.0258, 0.6453, 0.9998]
     """
     limit = 2.0 / (1.0 - beta_2) - 1.0
-    xp = _namespace(t)
+    xp = namespace(t)
     length = approximated_length(t, beta_2)
     length = xp.where(length > 5.0, length, xp.ones_like(length) * 5.0)
     scale = limit / ((limit - 4.0) * (limit - 2.0))
@@ -134,7 +130,7 @@ def decay(progress, decay_type="linear"):
     >>> [round(float(decay(0.25, kind)), 4) for kind in ("linear", "cosine", "1-sqrt")]
     [0.75, 0.8536, 0.5]
     """
-    xp = _namespace(progress)
+    xp = namespace(progress)
     progress = xp.clip(progress * 1.0, 0.0, 1.0)
     if decay_type == "linear":
         return 1.0 - progress
@@ -156,7 +152,7 @@ def gradient_norm_rate(gradient_norm, L0, L1):
     >>> float(gradient_norm_rate(3.0, L0=1.0, L1=1.0))
     0.25
     """
-    xp = _namespace(gradient_norm)
+    xp = namespace(gradient_norm)
     bound = L0 + L1 * gradient_norm
     positive = bound > 0
     return xp.where(positive, 1.0 / xp.where(positive, bound, xp.ones_like(bound)), 0.0 * bound)

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_h0h1 import _keras
 from keras_h0h1._validation import check_integer
+from keras_h0h1.callbacks.scalar_writer import ScalarWriter
 from keras_h0h1.optimizers import Layerwise, LossAware
 
 FIELDS = ("step", "batch_loss", "learning_rate", "learning_rate_factor", "effective_learning_rate")
@@ -92,17 +93,7 @@ class LearningRateLogger(keras.callbacks.Callback):
         self._last: dict[str, float] = {}
         self._file = None
         self._csv = None
-        self._writer = None
-        self._summary_writer = None
-        if tensorboard_dir is not None:
-            try:
-                from tensorboard.summary import Writer
-            except ImportError as error:
-                raise ImportError(
-                    "`tensorboard_dir` needs the package `tensorboard`: pip install tensorboard. "
-                    f"Received: tensorboard_dir={tensorboard_dir!r}"
-                ) from error
-            self._summary_writer = Writer
+        self._scalars = None if tensorboard_dir is None else ScalarWriter(tensorboard_dir)
 
     def on_train_begin(self, logs=None):
         if self.csv_path is not None:
@@ -117,8 +108,8 @@ class LearningRateLogger(keras.callbacks.Callback):
             self._csv = csv.writer(self._file)
             # Its columns are known once the optimizer is built.
             self._needs_header = not continues
-        if self._summary_writer is not None:
-            self._writer = self._summary_writer(str(self.tensorboard_dir))
+        if self._scalars is not None:
+            self._scalars.open()
 
     def on_train_batch_end(self, batch, logs=None):
         self._batch += 1
@@ -144,10 +135,9 @@ class LearningRateLogger(keras.callbacks.Callback):
                     f"Received: csv_path={str(self.csv_path)!r} with {self._header}"
                 )
             self._csv.writerow(row.values())
-        if self._writer is not None:
-            for field, value in row.items():
-                if field != "step":
-                    self._writer.add_scalar(f"batch/{field}", value, row["step"])
+        if self._scalars is not None:
+            scalars = {f"batch/{field}": value for field, value in row.items() if field != "step"}
+            self._scalars.write(scalars, row["step"])
         self._last = {
             field: value
             for field, value in row.items()
@@ -164,16 +154,15 @@ class LearningRateLogger(keras.callbacks.Callback):
             logs.update(self._last)
         if self._file is not None:
             self._file.flush()
-        if self._writer is not None:
-            self._writer.flush()
+        if self._scalars is not None:
+            self._scalars.flush()
 
     def on_train_end(self, logs=None):
         if self._file is not None:
             self._file.close()
             self._file = self._csv = None
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._scalars is not None:
+            self._scalars.close()
 
 
 def read_rates(model) -> dict[str, float]:
@@ -185,7 +174,7 @@ def read_rates(model) -> dict[str, float]:
     Returns:
         Dictionary with the keys of `LearningRateLogger.history`, as Python numbers.
     """
-    optimizer = _unscaled(model.optimizer)
+    optimizer = _keras.without_loss_scaling(model.optimizer)
     states = {id(state.leaf): state for state in _loss_driven_states(optimizer)}
     inner = optimizer.inner_optimizer if isinstance(optimizer, LossAware) else optimizer
     leaves = _keras.leaf_optimizers(inner)
@@ -209,20 +198,15 @@ def read_rates(model) -> dict[str, float]:
     return combined
 
 
-def _unscaled(optimizer):
-    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    return optimizer.inner_optimizer if is_scaled else optimizer
-
-
 def _loss_driven_states(optimizer):
-    optimizer = _unscaled(optimizer)
+    optimizer = _keras.without_loss_scaling(optimizer)
     return optimizer.rate_states if isinstance(optimizer, LossAware) else ()
 
 
 def _loss_driven_row(model, state):
     schedule = state.schedule
     names = list(state.variables)
-    step, *values = _keras.read_variables(
+    step, *values = _keras.read_numbers(
         model, [_keras.get_iterations(state.leaf), *(state.variables[name] for name in names)]
     )
     # Plain numbers again as tensors, without losing digits: schedules compute with tensors.
@@ -255,9 +239,9 @@ def _plain_row(model, optimizer):
     counter = _keras.get_iterations(optimizer)
     rate = _keras.get_schedule(optimizer)
     if isinstance(rate, keras.Variable):
-        step, value = _keras.read_variables(model, [counter, rate])
+        step, value = _keras.read_numbers(model, [counter, rate])
     else:
-        (step,) = _keras.read_variables(model, [counter])
+        (step,) = _keras.read_numbers(model, [counter])
         is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
         value = float(rate(max(int(step) - 1, 0)) if is_schedule else rate())
     return {

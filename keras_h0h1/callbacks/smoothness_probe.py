@@ -8,24 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
+from keras_h0h1 import _keras
 from keras_h0h1._validation import check_choice, check_integer, check_number
-from keras_h0h1.curvature import _state
-from keras_h0h1.curvature._batches import Batches
-from keras_h0h1.curvature.differences import GradientDifference
-from keras_h0h1.curvature.fit import NotIdentified, SmoothnessFit, fit_layers, fit_smoothness
-from keras_h0h1.curvature.lanczos import lanczos
+from keras_h0h1.callbacks import probe_modes
+from keras_h0h1.callbacks.probe_modes import column_of
+from keras_h0h1.callbacks.scalar_writer import ScalarWriter
+from keras_h0h1.curvature.fit import fit_layers, fit_smoothness
 from keras_h0h1.curvature.objective import Objective
-from keras_h0h1.curvature.preconditioned import second_moment_scale
+from keras_h0h1.curvature.smoothness_fit import NotIdentifiedError, SmoothnessFit
 
-MODES = ("gradient_difference", "hessian", "trajectory", "preconditioned")
+MODES = tuple(probe_modes.MODES)
 FIELDS = ("step", "mode", "loss", "curvature", "residual", "iterations", "converged", "seconds")
-
-_LABELS = {
-    "gradient_difference": "gradient difference on one batch",
-    "hessian": "spectral norm of the Hessian",
-    "trajectory": "gradient difference on two batches (noise included)",
-    "preconditioned": "largest eigenvalue of $P^{-1/2} H P^{-1/2}$ (Adam's $P$)",
-}
 
 
 class SmoothnessProbe(keras.callbacks.Callback):
@@ -81,6 +74,7 @@ class SmoothnessProbe(keras.callbacks.Callback):
         compile_seconds: Time of the measurements that compiled something.
         share: `seconds` as a share of the training time so far.
         postponed: Number of times a measurement was put off by the cap.
+        procedure: The `ProbeMode` that measures.
 
     References:
         F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
@@ -140,28 +134,15 @@ class SmoothnessProbe(keras.callbacks.Callback):
         self.loss = loss
         self.csv_path = csv_path
         self.tensorboard_dir = tensorboard_dir
-        if tensorboard_dir is not None:
-            _summary_writer()
-        if mode == "trajectory":
-            self._batches = list(Batches(data))
-            if len(self._batches) < 2:
-                raise ValueError(
-                    "mode='trajectory' compares two batches. "
-                    f"Received: data with {len(self._batches)} batch"
-                )
-        else:
-            self._data = Batches(data)
+        self.procedure = probe_modes.MODES[mode](data, iterations=self.iterations, tol=self.tol)
+        self._scalars = None if tensorboard_dir is None else ScalarWriter(tensorboard_dir)
 
         self.history: list[dict] = []
         self.seconds = 0.0
         self.compile_seconds = 0.0
         self.postponed = 0
         self.objective: Objective | None = None
-        self._masks = {}
-        self._vectors = {}
-        self._difference = None
-        self._started = None
-        self._turn = 0
+        self._started: tuple[int, int] | None = None  # Its step, and the one that ends it.
         self._first_step = 0  # Of this epoch.
         self._ended = []  # Batches done in this epoch.
         self._next = 0  # Step, or index into at_steps, of the next measurement.
@@ -169,7 +150,7 @@ class SmoothnessProbe(keras.callbacks.Callback):
         self._training_seconds = 0.0
         self._clock = None
         self._paused_before = 0.0
-        self._file = self._csv = self._writer = None
+        self._file = self._csv = None
 
     @property
     def share(self) -> float:
@@ -180,22 +161,20 @@ class SmoothnessProbe(keras.callbacks.Callback):
     # Keras' hooks.
 
     def on_train_begin(self, logs=None):
-        # `callback.model` would write JAX's whole state back to the variables.
-        model = self._model
+        model = _keras.callback_model(self)
         if self.objective is None or self.objective.model is not model:
             self.objective = Objective(model, self.loss, layers=self.layers)
-            self._masks = {name: self.objective.mask(which) for name, which in self.blocks.items()}
-            self._difference = GradientDifference(self.objective)
-            self._vectors = {}
+            masks = {name: self.objective.mask(which) for name, which in self.blocks.items()}
+            self.procedure.prepare(self.objective, masks)
         self._clock = None
         if self.csv_path is not None and self._file is None:
             new = not self.history
             self._file = open(self.csv_path, "w" if new else "a", newline="", encoding="utf-8")
-            self._csv = csv.DictWriter(self._file, [*FIELDS, *map(_column, self.blocks)])
+            self._csv = csv.DictWriter(self._file, [*FIELDS, *map(column_of, self.blocks)])
             if new:
                 self._csv.writeheader()
-        if self.tensorboard_dir is not None:
-            self._writer = _summary_writer()(str(self.tensorboard_dir))
+        if self._scalars is not None:
+            self._scalars.open()
 
     def on_train_batch_begin(self, batch, logs=None):
         self._visit(self._first_step + batch)
@@ -221,9 +200,8 @@ class SmoothnessProbe(keras.callbacks.Callback):
         if self._file is not None:
             self._file.close()
             self._file = self._csv = None
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._scalars is not None:
+            self._scalars.close()
 
     # Measuring.
 
@@ -234,13 +212,13 @@ class SmoothnessProbe(keras.callbacks.Callback):
         return self._training_seconds + time.perf_counter() - self._clock - paused
 
     def _visit(self, step):
-        if self._started is not None and step >= self._started["until"]:
+        if self._started is not None and step >= self._started[1]:
             self._timed(self._finish)
         if self._started is None and self._due(step):
             if self._affordable():
                 self._advance(step)
                 self._cost = 0.0
-                self._timed(self._measure, step)
+                self._timed(self._start, step)
             else:
                 self.postponed += 1
 
@@ -272,81 +250,34 @@ class SmoothnessProbe(keras.callbacks.Callback):
             self.seconds += spent
             self._cost += spent
 
-    def _measure(self, step):
-        if self.mode in ("gradient_difference", "trajectory"):
-            loss = self._difference.start(self._next_batch())
-            # While gradients accumulate the weights stay: the difference waits until they move.
-            until = step + _state.steps_to_update(self._model)
-            self._started = {"step": step, "until": until, "loss": loss}
+    def _start(self, step):
+        wait = self.procedure.start(step)
+        if wait is None:
             return
-        begin = time.perf_counter()
-        loss = self.objective.loss(self._data)
-        operator = self.objective.hessian(self._data)
-        which = "magnitude"
-        if self.mode == "preconditioned":
-            which = "largest"
-            try:
-                operator = operator.scaled(second_moment_scale(self.objective))
-            except ValueError:
-                if step > 0:
-                    raise
-                return  # Before the first step there is no second moment.
-        result = self._eigenvalue(operator, "", which)
-        row = {
-            "curvature": abs(float(result.value[0])),
-            "residual": float(result.residual[0]),
-            "iterations": result.iterations,
-            "converged": result.converged,
-        }
-        for name, mask in self._masks.items():
-            block = self._eigenvalue(operator.scaled(mask), name, which)
-            row[_column(name)] = abs(float(block.value[0]))
-        self._record(step, loss, time.perf_counter() - begin, row)
-
-    def _eigenvalue(self, operator, name, which):
-        # Last time's vector is a good start: a few iterations follow a slowly turning Hessian.
-        result = lanczos(
-            operator,
-            which=which,
-            tol=self.tol,
-            max_iterations=self.iterations,
-            start=self._vectors.get(name),
-            vectors=True,
-        )
-        self._vectors[name] = result.vectors[0] if result.vectors else None
-        return result
-
-    def _next_batch(self):
-        if self.mode != "trajectory":
-            return self._data
-        batch = self._batches[self._turn % len(self._batches)]
-        self._turn += 1
-        return _Prepared(batch)
+        self._started = step, step + wait
+        if wait == 0:
+            self._finish()
 
     def _finish(self):
-        result = self._difference.finish(self._next_batch())
-        row = {
-            "curvature": result.value,
-            "residual": result.residual,
-            "iterations": result.iterations,
-            "converged": result.converged,
-        }
-        for name, mask in self._masks.items():
-            row[_column(name)] = self._difference.block(mask)
-        started, self._started = self._started, None
-        self._record(started["step"], started["loss"], result.seconds, row)
+        step, _ = self._started
+        self._started = None
+        row = self.procedure.finish()
+        names = [*FIELDS[2:], *map(column_of, self.blocks)]
+        self._record({"step": step, "mode": self.mode, **{name: row[name] for name in names}})
 
-    def _record(self, step, loss, seconds, row):
-        row = {"step": step, "mode": self.mode, "loss": loss, "seconds": seconds, **row}
+    def _record(self, row):
         self.history.append(row)
         if self._csv is not None:
             self._csv.writerow(row)
             self._file.flush()
-        if self._writer is not None:
-            for key, value in row.items():
-                if key not in ("step", "mode"):
-                    self._writer.add_scalar(f"smoothness/{self.mode}/{key}", float(value), step)
-            self._writer.flush()
+        if self._scalars is not None:
+            scalars = {
+                f"smoothness/{self.mode}/{name}": value
+                for name, value in row.items()
+                if name not in ("step", "mode")
+            }
+            self._scalars.write(scalars, row["step"])
+            self._scalars.flush()
 
     # What came of it.
 
@@ -358,13 +289,13 @@ class SmoothnessProbe(keras.callbacks.Callback):
         """`curvature.fit_smoothness` of what was measured so far.
 
         Raises:
-            NotIdentified: If it cannot be told; see there.
+            NotIdentifiedError: If it cannot be told; see there.
         """
         return fit_smoothness(self.column("loss"), self.column("curvature"), rho, f_star, **options)
 
-    def fit_blocks(self, **options) -> dict[str, SmoothnessFit | NotIdentified]:
+    def fit_blocks(self, **options) -> dict[str, SmoothnessFit | NotIdentifiedError]:
         """`curvature.fit_layers` of the blocks named in `layers`."""
-        curvatures = {name: self.column(_column(name)) for name in self.blocks}
+        curvatures = {name: self.column(column_of(name)) for name in self.blocks}
         return fit_layers(self.column("loss"), curvatures, **options)
 
     def plot(
@@ -392,36 +323,15 @@ class SmoothnessProbe(keras.callbacks.Callback):
 
         try:
             fit = self.fit(rho, f_star)
-        except NotIdentified:
+        except NotIdentifiedError:
             fit = None
         return plot_smoothness(
             self.column("step"),
             self.column("loss"),
             self.column("curvature"),
             fit,
-            ylabel=_LABELS[self.mode],
+            ylabel=self.procedure.label,
             path=path,
             ax=ax,
             colorbar=colorbar,
         )
-
-
-class _Prepared(Batches):
-    """One batch that is on the device already."""
-
-    def __init__(self, batch):
-        self._single = batch
-
-
-def _column(name):
-    return f"curvature/{name}"
-
-
-def _summary_writer():
-    try:
-        from tensorboard.summary import Writer
-    except ImportError as error:
-        raise ImportError(
-            "`tensorboard_dir` needs the package tensorboard: pip install tensorboard"
-        ) from error
-    return Writer

@@ -10,7 +10,7 @@ The pieces compose. `Objective(model)` is the loss as a function of a flat vecto
 
 from keras_h0h1.curvature.density import spectral_density
 from keras_h0h1.curvature.differences import GradientDifference
-from keras_h0h1.curvature.fit import NotIdentified, SmoothnessFit, fit_layers, fit_smoothness
+from keras_h0h1.curvature.fit import fit_layers, fit_smoothness
 from keras_h0h1.curvature.lanczos import lanczos
 from keras_h0h1.curvature.objective import Objective
 from keras_h0h1.curvature.operators import Operator
@@ -22,12 +22,18 @@ from keras_h0h1.curvature.preconditioned import (
 )
 from keras_h0h1.curvature.results import Measurement, Spectrum
 from keras_h0h1.curvature.selection import blocks, select_variables
+from keras_h0h1.curvature.smoothness_fit import (
+    NotIdentified,
+    NotIdentifiedError,
+    SmoothnessFit,
+)
 from keras_h0h1.curvature.trace import hutchinson, hutchpp
 
 __all__ = [
     "GradientDifference",
     "Measurement",
     "NotIdentified",
+    "NotIdentifiedError",
     "Objective",
     "Operator",
     "SmoothnessFit",

@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 
-from keras_h0h1.curvature import _autodiff
-from keras_h0h1.curvature._batches import Batches
+from keras_h0h1 import _autodiff
+from keras_h0h1.curvature.batches import Batches
 from keras_h0h1.curvature.objective import Objective
 from keras_h0h1.curvature.results import Measurement
 

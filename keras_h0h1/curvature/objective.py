@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_h0h1.curvature import _autodiff, _state
-from keras_h0h1.curvature._batches import Batches, examples
+from keras_h0h1 import _autodiff, _keras
+from keras_h0h1.curvature.batches import Batches, examples
 from keras_h0h1.curvature.operators import Operator
 from keras_h0h1.curvature.selection import select_variables
 
@@ -103,7 +103,7 @@ class Objective:
 
     def _total(self, y, y_pred, x, weight):
         if self._loss is None:
-            total = _state.compiled_loss(self.model, x, y, y_pred, weight, self._training)
+            total = _keras.compiled_loss(self.model, x, y, y_pred, weight, self._training)
         else:
             if isinstance(self._loss, keras.losses.Loss):
                 total = self._loss(y, y_pred, sample_weight=weight)
@@ -117,7 +117,7 @@ class Objective:
     def _value(self, values, rest, state, batch):
         x, y, weight = batch
         with self._scope(values, rest, state):
-            y_pred = _state.call_model(self.model, x, self._training)
+            y_pred = _keras.call_model(self.model, x, self._training)
             return self._total(y, y_pred, x, weight)
 
     def _flat(self, tensors):
@@ -155,7 +155,7 @@ class Objective:
 
         def inner(weights):
             with self._scope(weights, rest, state):
-                y_pred = _state.call_model(self.model, x, self._training)
+                y_pred = _keras.call_model(self.model, x, self._training)
             structure[:] = [y_pred]
             return keras.tree.flatten(y_pred)
 
@@ -171,12 +171,12 @@ class Objective:
 
     def _arguments(self):
         # Listed anew: the compiled loss of several outputs makes its metrics at the first call.
-        self._state_variables = _state.state_variables(self.model)
-        trainable = _state.trainable_values(self.model)
+        self._state_variables = _keras.state_variables(self.model)
+        trainable = _keras.trainable_values(self.model)
         chosen = set(self.indices)
         values = [trainable[i] for i in self.indices]
         rest = [value for i, value in enumerate(trainable) if i not in chosen]
-        return values, rest, _state.state_values(self.model)
+        return values, rest, _keras.state_values(self.model)
 
     def _mean(self, function, batches, arguments, *extra):
         """Mean over the examples of all batches; one batch in memory at a time."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_h0h1.curvature import _autodiff
+from keras_h0h1 import _autodiff
 
 
 @dataclasses.dataclass(frozen=True)

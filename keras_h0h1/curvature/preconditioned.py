@@ -3,8 +3,8 @@
 import numpy as np
 from keras import ops
 
+from keras_h0h1 import _keras
 from keras_h0h1._validation import check_number
-from keras_h0h1.curvature import _state
 from keras_h0h1.curvature.lanczos import lanczos
 from keras_h0h1.curvature.objective import Objective
 from keras_h0h1.curvature.results import Measurement
@@ -27,7 +27,7 @@ def second_moment_scale(objective: Objective, optimizer=None, epsilon: float | N
     """
     model = objective.model
     variables = [model.trainable_variables[i] for i in objective.indices]
-    inner, values, steps = _state.second_moment(model, optimizer, variables)
+    inner, values, steps = _keras.second_moment(model, optimizer, variables)
     if steps < 1:
         raise ValueError(f"The second moment is 0 before the first step. Received: steps={steps}")
     flat = ops.concatenate([ops.reshape(ops.cast(v, objective.dtype), (-1,)) for v in values])

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import keras
 
 from keras_h0h1.optimizers.loss_aware import LossAware
-from keras_h0h1.schedules._based import read_schedules
+from keras_h0h1.schedules.based import read_schedules
 
 
 class FlatOptimizer(LossAware):

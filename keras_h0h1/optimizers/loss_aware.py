@@ -4,60 +4,15 @@ import keras
 from keras import ops
 
 from keras_h0h1 import _keras
-from keras_h0h1._validation import check_rate
-from keras_h0h1.optimizers._delegation import DelegatingOptimizer
+from keras_h0h1.optimizers._inbox import IN_A_MULTI_OPTIMIZER, SCALED_BY_KERAS, Inbox, no_loss_error
 from keras_h0h1.optimizers._rate_state import RateState
+from keras_h0h1.optimizers._rates import RatesOptimizer
 from keras_h0h1.optimizers.layerwise import Layerwise
 from keras_h0h1.schedules import LossDrivenSchedule
 
-_NO_LOSS = (
-    "`LossAware` was asked to apply gradients, but no loss reached it in this step. "
-    "Add one line to your `train_step` or training loop, before the gradients are applied: "
-    "`optimizer.observe(loss)`. Or pass the loss along: "
-    "`optimizer.apply(gradients, variables, loss=loss)`, on JAX "
-    "`optimizer.stateless_apply(..., loss=loss)`; or call `loss = optimizer.scale_loss(loss)` "
-    "before the gradient is taken, as Keras' own trainers do. "
-    "Received: loss=None"
-)
-_SCALED_BY_KERAS = (
-    "`keras.optimizers.LossScaleOptimizer` keeps the loss to itself, so `LossAware` inside it "
-    "would never see one. Under the `mixed_float16` policy `model.compile` adds it: compile with "
-    "`keras_h0h1.LossScaleOptimizer(LossAware(...))` instead. "
-    "Received: optimizer={!r}"
-)
-_IN_A_MULTI_OPTIMIZER = (
-    "`LossAware` inside a `keras.optimizers.MultiOptimizer` would never see the loss. Wrap the "
-    "other way round: give the MultiOptimizer's optimizers their schedules, and compile with "
-    "`LossAware(MultiOptimizer(...))`. "
-    "Received: optimizer={!r}"
-)
-_NOT_BUILT = (
-    "A MultiOptimizer made from a function knows its optimizers, and `LossAware` their learning "
-    "rates, once it is built: call `optimizer.build(trainable_variables)` first. "
-    "Received: optimizer={!r}"
-)
-
-
-class _Inbox:
-    """The loss between `scale_loss` and `apply`, one place per replica.
-
-    A plain object, so that neither Keras nor TensorFlow takes it for trackable state. On JAX it
-    holds a tracer for the length of one trace: an assignment made in `scale_loss` would be lost,
-    because Keras runs that in a scope it throws away.
-    """
-
-    def __init__(self):
-        self._losses = {}
-
-    def put(self, loss) -> None:
-        self._losses[_keras.replica_key()] = loss
-
-    def take(self):
-        return self._losses.pop(_keras.replica_key(), None)
-
 
 @keras.saving.register_keras_serializable("keras_h0h1")
-class LossAware(DelegatingOptimizer):
+class LossAware(RatesOptimizer):
     """Lets a loss-driven schedule in any Keras optimizer see the loss of the current batch.
 
     The loss is that of the very batch whose gradient is applied, inside the compiled step,
@@ -169,7 +124,7 @@ class LossAware(DelegatingOptimizer):
         # As in Keras' own wrapper, the base class's counter and rate stay unused.
         super().__init__(learning_rate=0.0, name=name)
         self._wrap(optimizer)
-        self._inbox = _Inbox()
+        self._inbox = Inbox()
         self._states: tuple[RateState, ...] = ()
         self._adopt_schedules()
         if not self._states and not _keras.gains_optimizers_when_built(optimizer):
@@ -316,7 +271,7 @@ class LossAware(DelegatingOptimizer):
         loss = self._inbox.take()
         if loss is None:
             _keras.keep_values_of_model()
-            raise RuntimeError(_NO_LOSS)
+            raise no_loss_error()
         _keras.check_tracer_is_alive(loss)
         for state in self._states:
             state.advance(loss, grads, trainable_variables)
@@ -339,100 +294,6 @@ class LossAware(DelegatingOptimizer):
             self.observe(loss)
         return super().stateless_apply(optimizer_variables, grads, trainable_variables)
 
-    def _only_state(self) -> RateState:
-        if not self._states:
-            # Only a MultiOptimizer made from a function may have none.
-            raise AttributeError(_NOT_BUILT.format(self))
-        if len(self._states) > 1 and not isinstance(self.inner_optimizer, Layerwise):
-            raise AttributeError(
-                "A MultiOptimizer has several learning rates; read and set them on its "
-                "`optimizers`, and read the effective ones from `rate_states`. "
-                f"Received: {len(self._states)} loss-driven schedules"
-            )
-        return self._states[0]
-
-    def _schedule(self):
-        """The schedule that `learning_rate` belongs to; with `Layerwise`, without multiplier."""
-        schedule = self._only_state().schedule
-        return schedule.schedule if isinstance(self.inner_optimizer, Layerwise) else schedule
-
-    @property
-    def learning_rate(self):
-        state = self._only_state()
-        if "base" in state.variables:
-            return state.variables["base"]
-        # As Keras does: a schedule's value at the current count of steps.
-        step, schedule = _keras.get_iterations(state.leaf), self._schedule()
-        return schedule.base_rate(step, schedule.current_state())
-
-    @learning_rate.setter
-    def learning_rate(self, value):
-        state = self._only_state()
-        if "base" not in state.variables:
-            raise TypeError(
-                "The base rate follows a schedule or the constants, so it is not settable. "
-                "Construct the schedule with a float `base` if it has to be. "
-                f"Received: learning_rate={value!r}, schedule={state.schedule!r}"
-            )
-        value = value if isinstance(value, float) else ops.convert_to_numpy(value)
-        state.variables["base"].assign(check_rate("learning_rate", value, _keras.state_dtype()))
-
-    @property
-    def optimizers(self):
-        """Those of a `MultiOptimizer` inside."""
-        if isinstance(self.inner_optimizer, Layerwise):
-            # Keras' callbacks set the rates of all that are here, and there is one to set.
-            raise AttributeError(
-                "`LossAware(Layerwise(...))` has one learning rate, not several optimizers; the "
-                "groups are in `inner_optimizer.optimizers` and `rate_states`. "
-                f"Received: inner_optimizer={self.inner_optimizer!r}"
-            )
-        return self.inner_optimizer.optimizers
-
-    @property
-    def base_learning_rate(self):
-        return self.learning_rate
-
-    @base_learning_rate.setter
-    def base_learning_rate(self, value):
-        self.learning_rate = value
-
-    @property
-    def C(self):
-        variable = self._only_state().C
-        # Of several groups' variables an `assign` to one would leave the others as they are.
-        return variable if len(self._states) == 1 else ops.convert_to_tensor(variable)
-
-    @C.setter
-    def C(self, value):
-        self._only_state()
-        for state in self._states:
-            state.C = value
-
-    @property
-    def effective_learning_rate(self):
-        state = self._only_state()
-        if not isinstance(self.inner_optimizer, Layerwise):
-            return state.rate()
-        # No group need have the multiplier 1, so it is in no group's `last_rate`.
-        return state.base_rate_of(self._schedule()) * state.factor()
-
-    @property
-    def learning_rate_factor(self):
-        return self._only_state().factor()
-
-    @property
-    def observed_loss(self):
-        if not self._states:
-            raise AttributeError(_NOT_BUILT.format(self))
-        # Each schedule sees the same losses; under accumulation they may end windows apart.
-        return ops.convert_to_tensor(self._states[0].variables["loss"])
-
-    @property
-    def rate_states(self) -> tuple[RateState, ...]:
-        """One per loss-driven schedule: its optimizer, its schedule and its variables."""
-        return self._states
-
     @property
     def loss_scale_factor(self):
         return self.inner_optimizer.loss_scale_factor
@@ -452,9 +313,9 @@ class LossAware(DelegatingOptimizer):
         outer = _keras.enclosing_optimizer(self)
         if isinstance(outer, keras.optimizers.LossScaleOptimizer):
             if not hasattr(outer, "passes_the_loss_on"):
-                raise ValueError(_SCALED_BY_KERAS.format(self))
+                raise ValueError(SCALED_BY_KERAS.format(self))
         elif outer is not None and hasattr(outer, "optimizers"):
-            raise ValueError(_IN_A_MULTI_OPTIMIZER.format(self))
+            raise ValueError(IN_A_MULTI_OPTIMIZER.format(self))
 
     @property
     def _model_variables_moving_average(self):

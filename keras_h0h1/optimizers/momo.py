@@ -6,7 +6,7 @@ import keras
 
 from keras_h0h1.optimizers._flat import FlatOptimizer
 from keras_h0h1.optimizers._products import MomentumModel
-from keras_h0h1.schedules._based import Base
+from keras_h0h1.schedules.based import Base
 from keras_h0h1.schedules.momentum_model import MomentumModelLearningRate
 
 

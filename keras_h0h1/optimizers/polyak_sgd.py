@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_h0h1.optimizers._flat import FlatOptimizer
-from keras_h0h1.schedules._based import Base
+from keras_h0h1.schedules.based import Base
 from keras_h0h1.schedules.polyak import PolyakLearningRate
 
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_h0h1.schedules._based import check_base, read_schedules
+from keras_h0h1.schedules.based import check_base, read_schedules
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 

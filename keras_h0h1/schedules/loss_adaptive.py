@@ -7,9 +7,9 @@ from keras import ops
 
 from keras_h0h1 import self_tuning, step_sizes
 from keras_h0h1._validation import check_number
-from keras_h0h1.schedules._based import BasedSchedule
 from keras_h0h1.schedules.auto_c import AutoC
 from keras_h0h1.schedules.base import State
+from keras_h0h1.schedules.based import BasedSchedule
 from keras_h0h1.schedules.spike_guard import SpikeGuard
 
 # The exponent that goes with a `C` found by itself.

@@ -5,8 +5,8 @@ from keras import ops
 
 from keras_h0h1 import polyak
 from keras_h0h1._validation import check_number
-from keras_h0h1.schedules._based import Base, BasedSchedule
 from keras_h0h1.schedules.base import State
+from keras_h0h1.schedules.based import Base, BasedSchedule
 
 
 @keras.saving.register_keras_serializable("keras_h0h1")

@@ -4,8 +4,8 @@ import keras
 
 from keras_h0h1 import polyak
 from keras_h0h1._validation import check_choice, check_number
-from keras_h0h1.schedules._based import Base, BasedSchedule
 from keras_h0h1.schedules.base import State
+from keras_h0h1.schedules.based import Base, BasedSchedule
 
 VARIANTS = ("sps", "sps+")
 

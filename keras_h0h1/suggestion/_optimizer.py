@@ -2,8 +2,7 @@
 
 import keras
 
-from keras_h0h1 import _keras
-from keras_h0h1.curvature import _autodiff
+from keras_h0h1 import _autodiff, _keras
 from keras_h0h1.optimizers import AdaptiveGD, LossAware, LossScaleOptimizer
 from keras_h0h1.schedules import LossAdaptiveLearningRate
 
@@ -13,9 +12,7 @@ _NEVER = 1e30
 
 def leaf_of(optimizer):
     """The optimizer inside Keras' and the library's wrappers."""
-    while getattr(optimizer, "inner_optimizer", None) is not None:
-        optimizer = optimizer.inner_optimizer
-    return optimizer
+    return _keras.wrapped_chain(optimizer)[-1]
 
 
 def settable_copy(optimizer, variables):

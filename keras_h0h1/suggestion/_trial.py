@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import keras
 
-from keras_h0h1 import _keras
-from keras_h0h1.curvature import _autodiff
+from keras_h0h1 import _autodiff, _keras
 from keras_h0h1.suggestion._optimizer import leaf_of, settable_copy
 
 

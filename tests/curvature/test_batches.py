@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_h0h1.curvature._batches import Batches
+from keras_h0h1.curvature.batches import Batches
 from tests.curvature.models import host
 
 

@@ -117,13 +117,13 @@ def test_attention_in_double_precision_on_jax(float64, backend, causal):
     """Against NumPy in float64, and untouched in float32."""
     if backend != "jax":
         pytest.skip("JAX alone takes the softmax in float32")
-    from keras_h0h1.curvature import _autodiff
+    from keras_h0h1._autodiff.jax import full_precision
 
     rng = np.random.default_rng(0)
     query, key, value = (rng.standard_normal((2, 5, heads, 3)) for heads in (4, 2, 2))
     mask, bias = rng.random((2, 1, 5, 5)) < 0.7, rng.standard_normal((2, 4, 5, 5))
     options = {"mask": mask, "bias": bias, "is_causal": causal}
-    with _autodiff._full_precision():
+    with full_precision():
         found = ops.dot_product_attention(query, key, value, **options)
         single = [ops.convert_to_tensor(t, "float32") for t in (query, key, value)]
         inside = ops.dot_product_attention(*single, **options)
@@ -136,7 +136,7 @@ def test_attention_in_double_precision_on_jax(float64, backend, causal):
     np.testing.assert_allclose(host(found), truth, atol=1e-13)
     outside = ops.dot_product_attention(*single, **options)
     np.testing.assert_array_equal(host(inside), host(outside))
-    # Once this fails, JAX keeps float64 and `_full_precision` can go.
+    # Once this fails, JAX keeps float64 and `full_precision` can go.
     assert np.abs(host(ops.dot_product_attention(query, key, value, **options)) - truth).max() > 0
 
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_h0h1.curvature import _autodiff
+from keras_h0h1 import _autodiff
 
 
 def _on_device(leaf):
@@ -60,6 +60,13 @@ class Batches:
     def of(cls, data) -> "Batches":
         """`data` itself where it is a `Batches` already."""
         return data if isinstance(data, cls) else cls(data)
+
+    @classmethod
+    def prepared(cls, batch) -> "Batches":
+        """One batch as `unpack` returns it, on the device already."""
+        single = cls.__new__(cls)
+        single._data, single._single = batch, batch
+        return single
 
     def __iter__(self):
         if self._single is not None:

@@ -1,11 +1,14 @@
-"""Where a model's numbers are while it trains: the Keras-private part of `curvature`.
+"""Where a model's numbers are while it trains.
 
 During `fit` on JAX the trainer holds the state in `model._jax_state` and empties the variables;
-reading `callback.model` or calling `jax_state_sync()` would put all of it back at every batch.
+reading `callback.model` or calling `jax_state_sync()` would write all of it back at every batch.
 The state is also donated to the next step, so tensors read here are to be used at once or copied.
 """
 
-from keras_h0h1.curvature._autodiff import read
+from keras import ops
+
+from keras_h0h1._autodiff import read
+from keras_h0h1._keras.optimizers import wrapped_chain
 
 
 def _live(model, key):
@@ -16,13 +19,13 @@ def _live(model, key):
     return (getattr(model, "_jax_state", None) or {}).get(key)
 
 
-def trainable_values(model):
+def trainable_values(model) -> list:
     """Current values of `model.trainable_variables`, as tensors."""
     live = _live(model, "trainable_variables")
     return list(live) if live else [read(v) for v in model.trainable_variables]
 
 
-def state_variables(model):
+def state_variables(model) -> list:
     """What the loss reads besides weights: statistics, seeds, and the metrics.
 
     With several outputs the compiled loss keeps a running mean of each. Left out, those are
@@ -32,7 +35,7 @@ def state_variables(model):
     return list(model.non_trainable_variables) + list(model.metrics_variables)
 
 
-def state_values(model):
+def state_values(model) -> list:
     """Current values of `state_variables`, as tensors."""
     values = []
     for key in ("non_trainable_variables", "metrics_variables"):
@@ -41,8 +44,8 @@ def state_values(model):
     return values
 
 
-def optimizer_values(model, optimizer, variables):
-    """Current values of some of `optimizer`'s variables.
+def optimizer_values(model, optimizer, variables) -> list:
+    """Current values of some of `optimizer`'s variables, as tensors.
 
     During `fit` on JAX only those of `model.optimizer`, the outermost wrapper, are with the
     trainer.
@@ -54,15 +57,21 @@ def optimizer_values(model, optimizer, variables):
     return [live[position[id(v)]] for v in variables]
 
 
-def second_moment(model, optimizer, variables):
+def read_numbers(model, variables) -> list[float]:
+    """Current values of a few scalar variables of `model.optimizer`, in the midst of `fit`.
+
+    On JAX it moves these scalars to the host, and nothing else of the training state.
+    """
+    values = optimizer_values(model, model.optimizer, variables)
+    return [float(ops.convert_to_numpy(value)) for value in values]
+
+
+def second_moment(model, optimizer, variables) -> tuple:
     """The optimizer that keeps a second moment, that moment for `variables`, its step count."""
     outermost = model.optimizer if optimizer is None else optimizer
-    inner = outermost
     # Keras has no public access to a slot variable; `_velocities` is in the order of the
-    # variables the optimizer was built with. Wrappers, Keras' own and ours, name what they wrap
-    # `inner_optimizer`.
-    while inner is not None and not getattr(inner, "_velocities", None):
-        inner = getattr(inner, "inner_optimizer", None)
+    # variables the optimizer was built with.
+    inner = next((o for o in wrapped_chain(outermost) if getattr(o, "_velocities", None)), None)
     if inner is None:
         raise ValueError(
             "The optimizer keeps no second moment, or was not built yet (Adam, AdamW, Nadam, Lamb "
@@ -78,10 +87,9 @@ def second_moment(model, optimizer, variables):
 
 def steps_to_update(model) -> int:
     """Number of training steps until the weights move: more than 1 while gradients accumulate."""
-    outermost = optimizer = getattr(model, "optimizer", None)
+    outermost = getattr(model, "optimizer", None)
     # A wrapper shows the option of what it wraps; the counter that goes with it is the inner one.
-    while getattr(optimizer, "inner_optimizer", None) is not None:
-        optimizer = optimizer.inner_optimizer
+    optimizer = wrapped_chain(outermost)[-1]
     period = getattr(optimizer, "gradient_accumulation_steps", None)
     if not period:
         return 1
@@ -89,18 +97,3 @@ def steps_to_update(model) -> int:
     # updates, not steps.
     (steps,) = optimizer_values(model, outermost, [optimizer._iterations])
     return period - int(steps) % period
-
-
-def compiled_loss(model, x, y, y_pred, sample_weight, training):
-    """The total objective of `compile`: loss, regularisers and `add_loss`."""
-    # The wrapper that every trainer calls; it serves models whose `compute_loss` is older.
-    return model._compute_loss(
-        x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
-    )
-
-
-def call_model(model, x, training):
-    """`model(x)`; Keras' trainers ask the same private flag before they pass `training`."""
-    if getattr(model, "_call_has_training_arg", True):
-        return model(x, training=training)
-    return model(x)

@@ -1,0 +1,30 @@
+"""What a model keeps when its compiled step ends in an error of this library."""
+
+import sys
+
+import keras
+
+
+def keep_values_of_model() -> None:
+    """Lets a Keras model keep its values though an error is about to end the trace of its step.
+
+    Keras' JAX trainer takes the values out of the variables before it traces the step, and an
+    error out of the trace loses them: the next `fit` says "'NoneType' object is not callable".
+    They are in a local variable of `fit` alone, and nothing has been executed yet. From the place
+    where they are put here `fit` itself gives them back to the variables on its way out. On every
+    other backend the variables have kept them.
+    """
+    if keras.backend.backend() != "jax":
+        return
+    names = ("trainable", "non_trainable", "optimizer", "metrics")
+    frame = sys._getframe(1)
+    while frame is not None:
+        # Not `f_locals` of every frame: it makes a dictionary each time.
+        if frame.f_code.co_name == "fit" and isinstance(frame.f_locals.get("self"), keras.Model):
+            model, state = frame.f_locals["self"], frame.f_locals.get("state")
+            # In the frame of an override of `fit` there is no such state.
+            if isinstance(state, tuple) and len(state) == len(names):
+                state = {f"{n}_variables": v for n, v in zip(names, state, strict=True)}
+                model._jax_state, model._jax_state_synced = state, False
+                return
+        frame = frame.f_back
