@@ -27,6 +27,7 @@ from recipes.gpt.scale import (
     language_model_of,
     prepare,
 )
+from recipes.gpt.target import dry_run_for_target
 from recipes.text.batches import TokenBatches, validation_windows
 from recipes.text.tokens import Corpus
 from recipes.text.unigram import unigram_loss
@@ -106,7 +107,8 @@ class GPTExperiment(Experiment):
 
 def preview(config: GPTConfig, console: Console) -> dict:
     """The dry run: no data, no folder."""
-    return dry_run(resolve_without_data(config), console)
+    run = dry_run_for_target if config.target else dry_run
+    return run(resolve_without_data(config), console)
 
 
 RECIPE = Recipe(
@@ -114,7 +116,7 @@ RECIPE = Recipe(
     GPTConfig,
     GPTExperiment,
     __doc__,
-    not_compared=("dry_run", "hardware", "utilisation", "price"),
+    not_compared=("dry_run", "target", "hardware", "utilisation", "price"),
     layout=LAYOUT,
     preview=preview,
 )
