@@ -133,9 +133,13 @@ def lower_step(
 def _lowered(model, batch, place_of_variable, place_of_data, platforms):
     import jax
 
-    if not model.optimizer.built:
-        with keras.StatelessScope(initialize_variables=False):
+    # Inside, the variables of optimizer and metrics get shapes but no values.
+    with keras.StatelessScope(initialize_variables=False):
+        if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
+        model._symbolic_build(
+            data_batch=tuple(keras.KerasTensor(shape, dtype) for shape, dtype in batch)
+        )
 
     def shapes(variables):
         return [

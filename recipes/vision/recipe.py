@@ -29,6 +29,11 @@ def build_model(config: VisionConfig, data: ImageData) -> keras.Model:
     )
     if config.initial_weights:
         load_weights(model, config.initial_weights)
+    return compile_for_training(model, config)
+
+
+def compile_for_training(model: keras.Model, config: VisionConfig) -> keras.Model:
+    """The same model with the optimizer of a resolved configuration."""
     optimizer = (
         build_sgd(config, config.momentum, config.ema)
         if config.optimizer == "sgd"
@@ -137,6 +142,13 @@ class VisionExperiment(Experiment):
         )
 
 
+def preview(config: VisionConfig, console: Console) -> dict:
+    """The dry run: no data, no folder."""
+    from recipes.vision.dry_run import dry_run
+
+    return dry_run(config, console)
+
+
 RECIPE = Recipe(
     "vision",
     VisionConfig,
@@ -146,4 +158,6 @@ RECIPE = Recipe(
     # three schedules and three seeds fits into half an hour on two CPU cores.
     compared=("model", ("resnet8", "vit-micro")),
     seeds=(0, 1, 2),
+    not_compared=("dry_run", "target"),
+    preview=preview,
 )
