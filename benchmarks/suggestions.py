@@ -9,13 +9,13 @@ import math
 import statistics
 
 import numpy as np
-from recipes.common.environment import describe_environment
 
 from benchmarks.common import RESULTS
 from benchmarks.quality import records
 from benchmarks.quality.workload import CORRUPTED, DEVELOPMENT, load_workload, workload_names
 from keras_h0h1.suggestion import suggest
 from keras_h0h1.suggestion.rule import recommend
+from recipes.common.results.environment import describe_environment
 
 MEASURED = RESULTS / "suggest_quality.json"
 TABLE = RESULTS / "SUGGEST.md"

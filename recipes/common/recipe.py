@@ -59,7 +59,10 @@ class Recipe:
         self, config: Any, console: Console, label: str | None = None
     ) -> tuple[dict, RunFolder | None]:
         """Trains in a folder of its own, new or that of `config.resume`; none for a dry run."""
-        with distribute(config.distribute, config.model_shards, self.layout) as devices:
+        places = config.distribute, config.model_shards, self.layout
+        if getattr(config, "target", None):
+            places = ("none",)  # The dry run takes the target's devices, and none of this machine.
+        with distribute(*places) as devices:
             if devices.host == 0:
                 devices.barrier("run folders")
                 return self._run(config, console, label, devices)

@@ -88,7 +88,7 @@ def training_flops(
 
     >>> from recipes.gpt.model import SIZES
     >>> training_flops("llama", SIZES["70m"], 50280, 1024).model
-    474243072
+    314892288
     """
     d, f, last = _feedforward(arch, size)
     block = 8 * d * d + f + 4 * context * d

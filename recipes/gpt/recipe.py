@@ -29,6 +29,7 @@ from recipes.gpt.scale import (
     prepare,
     undo_rematerialise,
 )
+from recipes.gpt.target import dry_run_for_target
 from recipes.text.batches import TokenBatches, validation_windows
 from recipes.text.tokens import Corpus
 from recipes.text.unigram import unigram_loss
@@ -127,7 +128,10 @@ class GPTExperiment(Experiment):
 
 def preview(config: GPTConfig, console: Console, devices: Devices) -> dict:
     """The dry run: no data, no folder."""
-    return dry_run(resolve_without_data(config), console, devices)
+    config = resolve_without_data(config)
+    if config.target:
+        return dry_run_for_target(config, console)
+    return dry_run(config, console, devices)
 
 
 RECIPE = Recipe(
@@ -135,7 +139,7 @@ RECIPE = Recipe(
     GPTConfig,
     GPTExperiment,
     __doc__,
-    not_compared=("dry_run", "hardware", "utilisation", "price"),
+    not_compared=("dry_run", "target", "hardware", "utilisation", "price"),
     layout=LAYOUT,
     preview=preview,
 )

@@ -11,6 +11,7 @@ from recipes.common.command_line.options import option
 from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.training.attention import flash_available, switch_off_where_wrong
 from recipes.common.training.optimizers import build_adamw, jit_compile
+from recipes.compilers.options import ForTarget
 from recipes.gpt.cost import HARDWARE
 from recipes.gpt.losses import BlockedTraining, MeanOfLosses
 from recipes.gpt.model import SIZES, build_language_model
@@ -20,7 +21,7 @@ UTILISATION = 0.4
 
 
 @dataclasses.dataclass
-class Scale:
+class Scale(ForTarget):
     """Scale: memory, speed and what a run will cost."""
 
     loss_block: int | None = option(

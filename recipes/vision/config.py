@@ -7,6 +7,7 @@ from typing import Literal
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import option
 from recipes.common.command_line.settings import LARGEST_LOSS, LARGEST_RATE, Training
+from recipes.compilers.options import ForTarget
 from recipes.vision.augment import Augmentation
 from recipes.vision.data import DATASETS, ImageData, find_dataset
 from recipes.vision.model import LIBRARIES, MODELS, ResNet, ViT, entropy_of_smoothed
@@ -23,7 +24,7 @@ _AUGMENTED_FROM = 20.0
 
 
 @dataclasses.dataclass
-class VisionConfig(Training):
+class VisionConfig(ForTarget, Training):
     """Vision: model, data and training."""
 
     peak_lr: float | None = option(
@@ -136,6 +137,10 @@ class VisionConfig(Training):
         None,
         "start from the weights in this .weights.h5 or .keras file, of the same model",
         kind="path",
+    )
+    dry_run: bool = option(
+        False,
+        "build and compile, train nothing, read no data; print parameters, operations and memory",
     )
     workers: int = option(
         2, "threads that prepare batches; 0 prepares them in between", low=0, high=256

@@ -35,6 +35,13 @@ def build_model(
     )
     if config.initial_weights:
         load_weights(model, config.initial_weights, data)
+    return compile_for_training(model, config, devices)
+
+
+def compile_for_training(
+    model: keras.Model, config: VisionConfig, devices: Devices = ONE_DEVICE
+) -> keras.Model:
+    """The same model with the optimizer of a resolved configuration."""
     optimizer = (
         build_sgd(config, config.momentum, config.ema)
         if config.optimizer == "sgd"
@@ -141,6 +148,13 @@ class VisionExperiment(Experiment):
         )
 
 
+def preview(config: VisionConfig, console: Console, devices: Devices) -> dict:
+    """The dry run: no data, no folder."""
+    from recipes.vision.dry_run import dry_run
+
+    return dry_run(config, console, devices)
+
+
 RECIPE = Recipe(
     "vision",
     VisionConfig,
@@ -150,4 +164,6 @@ RECIPE = Recipe(
     # three schedules and three seeds fits into half an hour on two CPU cores.
     compared=("model", ("resnet8", "vit-micro")),
     seeds=(0, 1, 2),
+    not_compared=("dry_run", "target"),
+    preview=preview,
 )

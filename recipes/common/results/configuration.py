@@ -19,7 +19,7 @@ PLACE = frozenset({"runs", "name"})
 SINGLE_RUN = frozenset({"name", "resume", "stop_after", "suggest"})
 """Options of one run or of one command, which a comparison of several does not have."""
 
-DRY_RUN = frozenset({"dry_run", "hardware", "utilisation", "price"})
+DRY_RUN = frozenset({"dry_run", "target", "hardware", "utilisation", "price"})
 """Options of a recipe's `--dry-run`, which trains nothing."""
 
 CHANGEABLE = frozenset({"max_to_keep", "checkpoint_every", "distribute", "model_shards"})

@@ -24,6 +24,15 @@ def _on_tpu() -> bool:
     return jax.devices()[0].platform == "tpu"
 
 
+def _elsewhere() -> bool:
+    """Whether the devices that Keras is told of can be compiled for, but run nothing."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return jax.devices()[0].platform != jax.local_devices()[0].platform
+
+
 def plain_attention(query, key, value, mask=None, causal=False, scale=None) -> np.ndarray:
     """The formula, in float64 with NumPy; arguments as of `keras.ops.dot_product_attention`."""
     query, key, value = (np.asarray(x, "float64") for x in (query, key, value))
@@ -86,10 +95,31 @@ def _why_not(dtype, length, heads, head_dim, masks, tpu) -> str | None:
     return None
 
 
+def _why_not_by_shape(dtype, length, head_dim, tpu) -> str | None:
+    # On a TPU sizes do not tell whether the kernel is right, and nothing can be run to see.
+    if tpu:
+        return "Keras' kernel for TPU has to be run to see whether it is right"
+    import jax
+
+    shape = jax.ShapeDtypeStruct((1, length, 2, head_dim), dtype)
+
+    def attend(x):
+        return keras.ops.dot_product_attention(x, x, x, flash_attention=True)
+
+    try:
+        jax.eval_shape(attend, shape)
+    except Exception as error:
+        return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+    return None
+
+
 def flash_available(
     dtype: str, length: int = 64, head_dim: int = 64, causal: bool | None = None
 ) -> str | None:
     """Why there is no flash attention that runs and is right, or `None` if there is.
+
+    Where a step is compiled for devices that are not here nothing is run: on a GPU the sizes
+    decide, and on a TPU there is none.
 
     Args:
         dtype: The layers' compute dtype.
@@ -100,6 +130,8 @@ def flash_available(
     if keras.backend.backend() == "tensorflow":
         return "Keras has none on TensorFlow"
     tpu = _on_tpu()
+    if _elsewhere():
+        return _why_not_by_shape(dtype, length, head_dim, tpu)
     distribution = keras.distribution.distribution()
     if tpu and distribution is not None and distribution.device_mesh.devices.size > 1:
         return "Mosaic kernels cannot be automatically partitioned over devices"
