@@ -72,10 +72,11 @@ def attack(program: Program, cls: type, field, text: str, built: list) -> Outcom
         except BaseException as error:
             return "wrong", "".join(traceback.format_exception(error)[-4:])
     said = errors.getvalue()
-    if status == 2:
+    if status == 2 or status in program.statuses:
         lines = [line for line in said.splitlines() if line.strip()]
-        good = len(lines) == 1 and "error:" in said and "Received: " in said and len(said) < 2000
-        return ("refused", said) if good else ("wrong", f"status 2, but said: {said[:2000]}")
+        good = len(lines) == 1 and "Received: " in said and len(said) < 2000
+        good = good and ("error:" in said or status != 2)
+        return ("refused", said) if good else ("wrong", f"status {status}: {said[:2000]}")
     if status:
         return "wrong", f"status {status!r}: {said[:500]}"
     # A run that leaves no file, as a dry run does: there the configuration itself has to do.

@@ -46,6 +46,7 @@ class Program:
         excluded: Fields that are no options of it.
         work: What trains: `"fit"` (one update of it is made), or functions of the module that are
             not called, because they take long.
+        statuses: By which it says, besides 2, in one line that it can do nothing here.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Program:
     words: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     work: tuple[str, ...] = ("fit",)
+    statuses: tuple[int, ...] = ()
 
     @property
     def options(self) -> list[tuple[type, dataclasses.Field]]:
@@ -163,7 +165,7 @@ def programs(inputs: Path) -> list[Program]:
                 "allow_cpu": "true", "size": "demo", "steps": "2", "batch_size": "4",
                 "context": "8", "vocabulary": "300", "data": text["data"],
             },
-            {"vocabulary": large["vocabulary"]},
+            {"vocabulary": large["vocabulary"]}, statuses=(paper_sizes.NO_ACCELERATOR,),
         ),
     ]  # fmt: skip
 
