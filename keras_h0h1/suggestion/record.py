@@ -1,10 +1,12 @@
 """What `suggest` returns."""
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
 
+from keras_h0h1._types import Axes
 from keras_h0h1.schedules import LossAdaptiveLearningRate
 from keras_h0h1.suggestion.plot import plot_range_test
 from keras_h0h1.suggestion.sharpness import Sharpness
@@ -52,13 +54,13 @@ class Suggestion:
     batches: int
     seconds: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("rates", "losses", "batch_losses"):
             array = np.array(getattr(self, name), "float64")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
-    def schedule(self, **options) -> LossAdaptiveLearningRate:
+    def schedule(self, **options: Any) -> LossAdaptiveLearningRate:
         """`LossAdaptiveLearningRate` with these constants, for any optimizer in `LossAware`.
 
         Args:
@@ -77,7 +79,7 @@ class Suggestion:
             )
         return LossAdaptiveLearningRate(**settings)
 
-    def plot(self, path=None, ax=None):
+    def plot(self, path: str | os.PathLike | None = None, ax: Axes | None = None) -> Axes:
         """Draws the range test with matplotlib; saves it to `path` if given; returns the axes."""
         return plot_range_test(
             self.rates,
@@ -99,7 +101,7 @@ class Suggestion:
         values["reasons"] = list(self.reasons)
         return values
 
-    def __str__(self):
+    def __str__(self) -> str:
         C = "none: the initial loss is not above f_star"
         if self.C is not None:
             C = f"{self.C:<9.3g} half of the initial loss above f_star; C='auto' finds one itself"
