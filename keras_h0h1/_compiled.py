@@ -1,9 +1,12 @@
 """Compilation of a loop, the one thing here that each backend does in its own way."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
 
-def compiled(function):
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of tensors, compiled on TensorFlow and JAX.
 
     PyTorch runs it as it is: `keras.ops.while_loop` is a Python loop there.

@@ -2,12 +2,19 @@
 
 import math
 import numbers
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 
 def check_number(
-    name: str, value, *, low: float | None = None, high: float | None = None, strict: bool = False
+    name: str,
+    value: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    strict: bool = False,
 ) -> float:
     """Returns `value` as a finite Python float inside the stated range.
 
@@ -44,7 +51,7 @@ def check_number(
     return number
 
 
-def check_integer(name: str, value, *, low: int | None = None) -> int:
+def check_integer(name: str, value: Any, *, low: int | None = None) -> int:
     """Returns `value` as an int, at least `low`; TypeError or ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"`{name}` must be an integer. Received: {name}={value!r}")
@@ -53,7 +60,7 @@ def check_integer(name: str, value, *, low: int | None = None) -> int:
     return int(value)
 
 
-def check_choice(name: str, value, choices) -> str:
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> str:
     """Returns `value` if it is one of `choices`; ValueError otherwise."""
     if value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
@@ -87,7 +94,7 @@ def check_representable(name: str, value: float, dtype: str, *, high: float | No
     return value
 
 
-def check_rate(name: str, value, dtype: str) -> float:
+def check_rate(name: str, value: Any, dtype: str) -> float:
     """Returns `value` as a float that is a usable learning rate in `dtype`."""
     number = check_number(name, value, low=0.0)
     return check_representable(name, number, dtype, high=largest_rate(dtype))

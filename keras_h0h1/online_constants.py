@@ -30,6 +30,7 @@ import keras
 import numpy as np
 
 from keras_h0h1._arrays import namespace
+from keras_h0h1._types import Numeric
 from keras_h0h1.step_sizes import gap
 
 # How far one step may lower the estimate at its gap. The rate may at most double per step; slower
@@ -51,7 +52,7 @@ STATE = (
 )
 
 
-def self_bound(loss, gradient_norm, f_star=0.0):
+def self_bound(loss: Numeric, gradient_norm: Numeric, f_star: Numeric = 0.0) -> Numeric:
     r"""$G^2 / (2 \Delta)$, at most $H_0 + H_1 \Delta^\rho / (\rho + 1)$; 0 where the gap is 0.
 
     Example: equality for $\cosh w - 1$, with constants (1, 1), at the loss 2.
@@ -66,7 +67,9 @@ def self_bound(loss, gradient_norm, f_star=0.0):
     return xp.where(positive, gradient_norm * (0.5 * gradient_norm / safe), 0.0 * delta)
 
 
-def observed_curvature(loss, previous_loss, distance, gradient_norm):
+def observed_curvature(
+    loss: Numeric, previous_loss: Numeric, distance: Numeric, gradient_norm: Numeric
+) -> Numeric:
     r"""$L = 2 (f^+ - f + \eta G^2) / (\eta G)^2$, the mean curvature along the last step.
 
     Args:
@@ -83,7 +86,13 @@ def observed_curvature(loss, previous_loss, distance, gradient_norm):
     return 2.0 * ((loss - previous_loss) / distance + gradient_norm) / distance
 
 
-def fit(H0, H1, growth, curvature, free=(True, True)):
+def fit(
+    H0: Numeric,
+    H1: Numeric,
+    growth: Numeric,
+    curvature: Numeric,
+    free: tuple[bool, bool] = (True, True),
+) -> tuple[Numeric, Numeric]:
     r"""The constants nearest to `H0`, `H1` with $H_0 + H_1 x = L$; never negative.
 
     Nearest in relative terms: with $p_0 = H_0 / \hat\ell$, $p_1 = 1 - p_0$ and the relative error
@@ -121,7 +130,9 @@ def fit(H0, H1, growth, curvature, free=(True, True)):
     return H0, xp.where(known, xp.maximum((curvature - H0) / safe, FORGETTING * H1), H1)
 
 
-def initial_state(H0="auto", H1="auto", safeguard=True) -> dict[str, float]:
+def initial_state(
+    H0: Numeric = "auto", H1: Numeric = "auto", safeguard: bool = True
+) -> dict[str, float]:
     """The scalars that `advance` remembers, by name. A constant that is `"auto"` starts at 0.
 
     Example:
@@ -134,7 +145,15 @@ def initial_state(H0="auto", H1="auto", safeguard=True) -> dict[str, float]:
     return {**state, "noisy": 0.0 if safeguard else 1.0, **given}
 
 
-def advance(state, loss, gradient_norm, f_star=0.0, rho=1.0, free=(True, True), safeguard=True):
+def advance(
+    state: dict[str, Numeric],
+    loss: Numeric,
+    gradient_norm: Numeric,
+    f_star: Numeric = 0.0,
+    rho: Numeric = 1.0,
+    free: tuple[bool, bool] = (True, True),
+    safeguard: bool = True,
+) -> dict[str, Numeric]:
     r"""One step of the rule: judges the last step, corrects the constants, says the next rate.
 
     With the safeguard, on losses of one and the same function:
@@ -186,7 +205,16 @@ def advance(state, loss, gradient_norm, f_star=0.0, rho=1.0, free=(True, True), 
 class _Step:
     """The quantities that `advance` computes with; not finite ones are replaced, and noted."""
 
-    def __init__(self, state, loss, norm, f_star, rho, free, safeguard):
+    def __init__(
+        self,
+        state: dict[str, Numeric],
+        loss: Numeric,
+        norm: Numeric,
+        f_star: Numeric,
+        rho: Numeric,
+        free: tuple[bool, bool],
+        safeguard: bool,
+    ) -> None:
         self.xp = xp = namespace(loss, norm, *state.values())
         if xp is np:
             loss, norm = np.asarray(loss, "float64"), np.asarray(norm, "float64")
@@ -203,18 +231,24 @@ class _Step:
         # What two evaluations of one loss may differ by, by rounding.
         self.rounding = 4.0 * self.eps * self.size
 
-    def growth(self, loss):
+    def growth(self, loss: Numeric) -> Numeric:
         delta = gap(loss, self.f_star)
         if self.rho == 1.0:
             return delta
         return self.xp.minimum(delta**self.rho, self.xp.ones_like(delta) * self.huge)
 
-    def fit(self, constants, where, growth, curvature):
+    def fit(
+        self,
+        constants: tuple[Numeric, Numeric],
+        where: Numeric,
+        growth: Numeric,
+        curvature: Numeric,
+    ) -> tuple[Numeric, Numeric]:
         """`constants`, made to agree with an observation where `where` is true."""
         new = fit(*constants, growth, curvature, self.free)
         return tuple(self.xp.where(where, n, old) for n, old in zip(new, constants, strict=True))
 
-    def result(self):
+    def result(self) -> dict[str, Numeric]:
         xp, state = self.xp, self.state
         moved = state["previous_rate"] * state["previous_norm"]
         restored, noisy = state["taken_back"] > 0, state["noisy"] > 0

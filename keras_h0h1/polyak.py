@@ -28,6 +28,7 @@ References:
 import numpy as np
 
 from keras_h0h1._arrays import namespace
+from keras_h0h1._types import Numeric
 from keras_h0h1.step_sizes import gap
 
 # A squared norm up to this counts as 0: no step is taken. The value of optax, whatever the dtype.
@@ -43,8 +44,15 @@ def _ratio(numerator, squared_norm):
 
 
 def polyak(
-    loss, gradient_norm, max_learning_rate, f_min=0.0, eps=0.0, variant="sps", scaling=1.0, c=1.0
-):
+    loss: Numeric,
+    gradient_norm: Numeric,
+    max_learning_rate: Numeric,
+    f_min: Numeric = 0.0,
+    eps: Numeric = 0.0,
+    variant: str = "sps",
+    scaling: float = 1.0,
+    c: float = 1.0,
+) -> Numeric:
     r"""$\eta = s \min\left(\frac{f - f^*}{c\, s^2 G^2 + \epsilon}, \eta_\max\right)$, SPS_max.
 
     `variant="sps+"` has the gap $\Delta$ in place of $f - f^*$, which is negative where the loss
@@ -63,7 +71,9 @@ def polyak(
     return scaling * xp.minimum(step, max_learning_rate)
 
 
-def ngn(loss, gradient_norm, learning_rate, f_min=0.0):
+def ngn(
+    loss: Numeric, gradient_norm: Numeric, learning_rate: Numeric, f_min: Numeric = 0.0
+) -> Numeric:
     r"""$\gamma = \frac{c}{1 + c\, G^2 / (2 \Delta)}$ with $c$ = `learning_rate`.
 
     At most `learning_rate`, and at most $2 \Delta / G^2$. It is 0 at a gap of 0.
@@ -82,9 +92,14 @@ def ngn(loss, gradient_norm, learning_rate, f_min=0.0):
 
 
 def momo(
-    mean_loss, mean_product, product, squared_norm, learning_rate, lower_bound=0.0,
-    weight_decay=0.0, correction=1.0,
-):  # fmt: skip
+    mean_loss: Numeric,
+    mean_product: Numeric,
+    product: Numeric,
+    squared_norm: Numeric,
+    learning_rate: Numeric,
+    lower_bound: Numeric = 0.0,
+    weight_decay: Numeric = 0.0, correction: Numeric = 1.0,
+) -> Numeric:  # fmt: skip
     r"""$\tau = \min\left(\frac{\alpha}{\kappa},
     \frac{[(1 + \alpha\lambda)(\bar f - \kappa f_* - \gamma) + \langle d, w \rangle]_+}
     {\|d\|^2_{D^{-1}}}\right)$, MoMo's step along the averaged gradient $d$.
@@ -112,9 +127,15 @@ def momo(
 
 
 def momo_reset(
-    mean_loss, mean_product, product, learning_rate, estimate, lower_bound=0.0, weight_decay=0.0,
-    correction=1.0,
-):  # fmt: skip
+    mean_loss: Numeric,
+    mean_product: Numeric,
+    product: Numeric,
+    learning_rate: Numeric,
+    estimate: Numeric,
+    lower_bound: Numeric = 0.0,
+    weight_decay: Numeric = 0.0,
+    correction: Numeric = 1.0,
+) -> Numeric:  # fmt: skip
     r"""The running estimate of the infimum, lowered where it would leave no step at all.
 
     Where $h = (1 + \alpha\lambda)(\bar f - \gamma) + \langle d, w \rangle$ is below
@@ -134,8 +155,14 @@ def momo_reset(
 
 
 def momo_lower_bound(
-    mean_loss, mean_product, product, squared_norm, step, lower_bound=0.0, correction=1.0
-):
+    mean_loss: Numeric,
+    mean_product: Numeric,
+    product: Numeric,
+    squared_norm: Numeric,
+    step: Numeric,
+    lower_bound: Numeric = 0.0,
+    correction: Numeric = 1.0,
+) -> Numeric:
     r"""$\max\left(\frac{\bar f + \langle d, w \rangle - \gamma - \tau \|d\|^2_{D^{-1}} / 2}
     {\kappa}, b\right)$, the estimate of the infimum for the next step.
 
@@ -151,7 +178,9 @@ def momo_lower_bound(
     return xp.maximum(height / correction, lower_bound)
 
 
-def norm_constrained(loss, K0, K1, K2, f_star=0.0, eps=1e-8):
+def norm_constrained(
+    loss: Numeric, K0: Numeric, K1: Numeric, K2: Numeric, f_star: Numeric = 0.0, eps: Numeric = 1e-8
+) -> Numeric:
     r"""$\eta = \Delta / (K_0 + K_1 \Delta + K_2 \Delta^2)$ with $\Delta = \max(f - f^*, \epsilon)$.
 
     Rises while the gap falls to $\Delta_\star = \sqrt{K_0 / K_2}$, where it is
@@ -168,7 +197,14 @@ def norm_constrained(loss, K0, K1, K2, f_star=0.0, eps=1e-8):
     return height / (K0 + K1 * height + K2 * height * height)
 
 
-def norm_constrained_factor(loss, first_gap, peak_gap, first_factor, f_star=0.0, eps=1e-8):
+def norm_constrained_factor(
+    loss: Numeric,
+    first_gap: Numeric,
+    peak_gap: Numeric,
+    first_factor: Numeric,
+    f_star: Numeric = 0.0,
+    eps: Numeric = 1e-8,
+) -> Numeric:
     r"""$\frac{\Delta}{\Delta + q (\Delta - \Delta_\star)^2}$ with
     $q = \frac{\Delta_0 (1/r_0 - 1)}{(\Delta_0 - \Delta_\star)^2}$: the rule over its peak.
 
@@ -186,7 +222,7 @@ def norm_constrained_factor(loss, first_gap, peak_gap, first_factor, f_star=0.0,
     return height / (height + q * (height - peak_gap) ** 2)
 
 
-def norm_constrained_peak_gap(first_gap, first_factor):
+def norm_constrained_peak_gap(first_gap: float, first_factor: float) -> float:
     r"""$\Delta_\star$ with which the rule warms up most like a straight line.
 
     It is the smallest mean over $[\Delta_\star, \Delta_0]$ of
@@ -232,7 +268,9 @@ def _distance_from_line(peak_gap, first_gap, first_factor):
     return float(np.sum(0.5 * steps * (distance[1:] + distance[:-1])) / (first_gap - peak_gap))
 
 
-def norm_constrained_constants(peak, first, first_gap, peak_gap):
+def norm_constrained_constants(
+    peak: Numeric, first: Numeric, first_gap: Numeric, peak_gap: Numeric
+) -> tuple[float, float, float]:
     r"""$(K_0, K_1, K_2)$ with $\eta(\Delta_0)$ = `first` and, at its largest,
     $\eta(\Delta_\star)$ = `peak`.
 

@@ -5,9 +5,10 @@ tensors of the active backend.
 """
 
 from keras_h0h1._arrays import namespace
+from keras_h0h1._types import Numeric
 
 
-def moving_average(average, value, decay):
+def moving_average(average: Numeric, value: Numeric, decay: Numeric) -> Numeric:
     r"""$\bar f_k = s \bar f_{k-1} + (1 - s) f_k$, before the start-up bias is removed.
 
     Example:
@@ -18,7 +19,7 @@ def moving_average(average, value, decay):
     return decay * average + (1.0 - decay) * value
 
 
-def unbiased(average, count, decay):
+def unbiased(average: Numeric, count: Numeric, decay: Numeric) -> Numeric:
     r"""$\bar f_k / (1 - s^k)$: the average of the `count` values that were seen.
 
     Example:
@@ -29,7 +30,7 @@ def unbiased(average, count, decay):
     return average / (1.0 - decay**count)
 
 
-def mean_age(count, decay):
+def mean_age(count: Numeric, decay: Numeric) -> Numeric:
     r"""Mean age, in steps, of the values in an unbiased average: $s/(1-s) - k s^k/(1-s^k)$.
 
     Example: equal weights at first, $s / (1 - s)$ in the long run.
@@ -41,7 +42,15 @@ def mean_age(count, decay):
     return decay / (1.0 - decay) - count * remaining / (1.0 - remaining)
 
 
-def relative_fall(fast, slow, count, fast_decay, slow_decay, f_star=0.0, steps=100.0):
+def relative_fall(
+    fast: Numeric,
+    slow: Numeric,
+    count: Numeric,
+    fast_decay: Numeric,
+    slow_decay: Numeric,
+    f_star: Numeric = 0.0,
+    steps: Numeric = 100.0,
+) -> Numeric:
     r"""By what share of the gap the loss falls in `steps` steps, from two moving averages.
 
     $$\frac{n}{\bar f_\text{fast} - f^*} \cdot
@@ -77,7 +86,7 @@ def relative_fall(fast, slow, count, fast_decay, slow_decay, f_star=0.0, steps=1
     return xp.where(known, steps * slope / xp.where(known, gap, 1.0), 0.0)
 
 
-def stalled_share(fall, tolerance):
+def stalled_share(fall: Numeric, tolerance: Numeric) -> Numeric:
     r"""$\min(\max(1 - r/\tau, 0), 1)$: 1 where the loss does not fall, 0 where it falls by $\tau$.
 
     Example:
@@ -89,7 +98,7 @@ def stalled_share(fall, tolerance):
     return xp.clip(1.0 - fall / tolerance, 0.0, 1.0)
 
 
-def lower_bound(lowest):
+def lower_bound(lowest: Numeric) -> Numeric:
     r"""$\min(0, 2 \min_i f_i)$: 0 until a negative loss is seen, then twice the lowest loss.
 
     A lower bound on every loss that was seen, not on those to come.
@@ -103,7 +112,7 @@ def lower_bound(lowest):
     return xp.minimum(2.0 * lowest, 0.0 * lowest)
 
 
-def spike_factor(loss, mean, deviation, threshold):
+def spike_factor(loss: Numeric, mean: Numeric, deviation: Numeric, threshold: Numeric) -> Numeric:
     r"""$1 / \max(1, z / z_\text{max})^2$ with $z = (f - \bar f) / \sigma$.
 
     1 for a loss up to `threshold` standard deviations above the mean.

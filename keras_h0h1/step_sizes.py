@@ -28,9 +28,10 @@ $f(w - \eta \nabla f) \le f(w) - \eta (1 - \eta \ell(\Delta) / 2) G^2$.
 import numpy as np
 
 from keras_h0h1._arrays import namespace
+from keras_h0h1._types import Numeric
 
 
-def gap(loss, f_star=0.0):
+def gap(loss: Numeric, f_star: Numeric = 0.0) -> Numeric:
     r"""$\Delta = \max(f - f^*, 0)$: how far the loss is above its minimum.
 
     Example:
@@ -58,7 +59,9 @@ def _growth(gap, H1, rho):
         return xp.where(xp.isfinite(direct), direct, (H1 ** (1.0 / rho) * gap) ** rho)
 
 
-def curvature_bound(loss, H0, H1, f_star=0.0, rho=1.0):
+def curvature_bound(
+    loss: Numeric, H0: Numeric, H1: Numeric, f_star: Numeric = 0.0, rho: Numeric = 1.0
+) -> Numeric:
     r"""$\ell(\Delta) = H_0 + H_1 \Delta^\rho$, the bound on $\|\nabla^2 f\|$.
 
     Example:
@@ -76,7 +79,7 @@ def _reciprocal(bound):
     return xp.where(positive, 1.0 / xp.where(positive, bound, xp.ones_like(bound)), 0.0 * bound)
 
 
-def paper(loss, H0, H1, f_star=0.0):
+def paper(loss: Numeric, H0: Numeric, H1: Numeric, f_star: Numeric = 0.0) -> Numeric:
     r"""$\eta = 1 / (10 H_0 + 20 H_1 \Delta)$, the rule whose rates paper A proves.
 
     Example:
@@ -87,7 +90,9 @@ def paper(loss, H0, H1, f_star=0.0):
     return _reciprocal(curvature_bound(loss, 10.0 * H0, 20.0 * H1, f_star))
 
 
-def sharp(loss, H0, H1, f_star=0.0, rho=1.0):
+def sharp(
+    loss: Numeric, H0: Numeric, H1: Numeric, f_star: Numeric = 0.0, rho: Numeric = 1.0
+) -> Numeric:
     r"""$\eta = 1 / \ell(\Delta)$, the step that minimises the descent lemma's bound.
 
     Example:
@@ -98,7 +103,9 @@ def sharp(loss, H0, H1, f_star=0.0, rho=1.0):
     return _reciprocal(curvature_bound(loss, H0, H1, f_star, rho))
 
 
-def practical_factor(loss, C, f_star=0.0, rho=1.0):
+def practical_factor(
+    loss: Numeric, C: Numeric, f_star: Numeric = 0.0, rho: Numeric = 1.0
+) -> Numeric:
     r"""$1 / \max(1, (\Delta / C)^\rho)$, what the practical rule multiplies the base rate by.
 
     Exactly 1 as soon as the gap is at most `C`. Paper A's rule has `f_star=0` and `rho=1`. A
@@ -114,7 +121,14 @@ def practical_factor(loss, C, f_star=0.0, rho=1.0):
     return 1.0 / xp.maximum((gap(loss, f_star) / C) ** rho, xp.ones_like(loss))
 
 
-def power(loss, H0, H1, f_star=0.0, rho=1.0, c=0.5):
+def power(
+    loss: Numeric,
+    H0: Numeric,
+    H1: Numeric,
+    f_star: Numeric = 0.0,
+    rho: Numeric = 1.0,
+    c: float = 0.5,
+) -> Numeric:
     r"""$\eta = c \min(1/H_0, \Delta^{-\rho} / (3^\rho H_1))$, paper B's rule for
     $(\rho, K_0, K_\rho)$-smoothness with $K_0 = H_0$, $K_\rho = H_1$.
 
@@ -133,7 +147,9 @@ def power(loss, H0, H1, f_star=0.0, rho=1.0, c=0.5):
     return c * _reciprocal(xp.maximum(growth, xp.zeros_like(loss) + H0))
 
 
-def envelope(loss, gradient_norm, H0, H1, f_star=0.0):
+def envelope(
+    loss: Numeric, gradient_norm: Numeric, H0: Numeric, H1: Numeric, f_star: Numeric = 0.0
+) -> Numeric:
     r"""$\eta = \operatorname{artanh}(x) / (\sqrt{H_1} G)$ with $x = \sqrt{H_1} G / \ell(\Delta)$.
 
     The longest step that the worst (H0, H1)-smooth function with this loss *and* gradient norm

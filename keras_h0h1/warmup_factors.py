@@ -27,11 +27,12 @@ import math
 import numpy as np
 
 from keras_h0h1._arrays import namespace
+from keras_h0h1._types import Numeric
 
 DECAY_TYPES = ("linear", "cosine", "1-sqrt")
 
 
-def linear(t, duration):
+def linear(t: Numeric, duration: Numeric) -> Numeric:
     r"""$\min(1, t / T)$: linear warm-up over `duration` updates; 1 throughout for a duration of 0.
 
     Example:
@@ -46,7 +47,7 @@ def linear(t, duration):
     return xp.minimum(t / duration, xp.ones_like(t))
 
 
-def untuned_linear(t, beta_2=0.999):
+def untuned_linear(t: Numeric, beta_2: Numeric = 0.999) -> Numeric:
     r"""$\min(1, (1 - \beta_2)\, t / 2)$: linear warm-up over $2 / (1 - \beta_2)$ updates.
 
     Example: 2,000 updates with Adam's usual $\beta_2$.
@@ -57,7 +58,7 @@ def untuned_linear(t, beta_2=0.999):
     return linear(t, 2.0 / (1.0 - beta_2))
 
 
-def untuned_exponential(t, beta_2=0.999):
+def untuned_exponential(t: Numeric, beta_2: Numeric = 0.999) -> Numeric:
     r"""$1 - e^{-(1 - \beta_2)\, t}$: exponential warm-up with time constant $1 / (1 - \beta_2)$.
 
     Example:
@@ -69,7 +70,7 @@ def untuned_exponential(t, beta_2=0.999):
     return -namespace(t).expm1(-(1.0 - beta_2) * t)
 
 
-def approximated_length(t, beta_2=0.999):
+def approximated_length(t: Numeric, beta_2: Numeric = 0.999) -> Numeric:
     r"""RAdam's $\rho_t = \rho_\infty - 2 t \beta_2^t / (1 - \beta_2^t)$,
     $\rho_\infty = 2 / (1 - \beta_2) - 1$.
 
@@ -95,7 +96,7 @@ def approximated_length(t, beta_2=0.999):
     return offset + (2.0 / decay) * xp.where(small, series, direct)
 
 
-def rectification(t, beta_2=0.999):
+def rectification(t: Numeric, beta_2: Numeric = 0.999) -> Numeric:
     r"""RAdam's rectification $r_t$, with $\rho_t$ from `approximated_length`.
 
     $$r_t = \sqrt{\frac{(\rho_t - 4)(\rho_t - 2)\,\rho_\infty}
@@ -119,7 +120,7 @@ def rectification(t, beta_2=0.999):
     return xp.sqrt(scale * (length - 4.0) * (length - 2.0) / length)
 
 
-def decay(progress, decay_type="linear"):
+def decay(progress: Numeric, decay_type: str = "linear") -> Numeric:
     r"""The weight of the peak rate in a final decay, from 1 at `progress` 0 to 0 at 1.
 
     With $u$ the progress, clipped to [0, 1]: `"linear"` $1 - u$, `"cosine"`
@@ -142,7 +143,7 @@ def decay(progress, decay_type="linear"):
     raise ValueError(f"`decay_type` must be one of {listed}. Received: decay_type={decay_type!r}")
 
 
-def gradient_norm_rate(gradient_norm, L0, L1):
+def gradient_norm_rate(gradient_norm: Numeric, L0: Numeric, L1: Numeric) -> Numeric:
     r"""$\eta = 1 / (L_0 + L_1 \|g\|)$, for $\|\nabla^2 f\| \le L_0 + L_1 \|\nabla f\|$.
 
     0 where the bound is 0, as `step_sizes.sharp`.

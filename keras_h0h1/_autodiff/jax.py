@@ -1,13 +1,17 @@
 """JAX: forward over reverse, one extra forward pass and no second tape in memory."""
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 from keras.src.backend.jax import nn as keras_nn
 
 from keras_h0h1._autodiff.attention import twice_differentiable
+from keras_h0h1._types import ArrayLike, Function, Tensor
 
 
 def _double_attention(query, key, value, bias, mask, scale, is_causal):
@@ -26,7 +30,7 @@ def _double_attention(query, key, value, bias, mask, scale, is_causal):
 
 
 @contextlib.contextmanager
-def full_precision():
+def full_precision() -> Iterator[None]:
     # `jax.nn.dot_product_attention` takes its softmax in float32 whatever it is given: in a
     # float64 model gradients then have errors of 1e-7, and their differences far larger ones.
     # While an objective is traced, float64 attention is the plain formula in float64. Any
@@ -56,16 +60,18 @@ def full_precision():
         keras_nn.dot_product_attention = original
 
 
-def value_and_grad(fn, primals):
+def value_and_grad(fn: Function, primals: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     return jax.value_and_grad(fn)(primals)
 
 
-def hvp(fn, primals, tangents):
+def hvp(fn: Function, primals: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
     with twice_differentiable():
         return jax.jvp(jax.grad(fn), (primals,), (tangents,))[1]
 
 
-def gnvp(inner, outer, primals, tangents):
+def gnvp(
+    inner: Function, outer: Function, primals: list[Tensor], tangents: list[Tensor]
+) -> list[Tensor]:
     with twice_differentiable():
         outputs, pushed = jax.jvp(inner, (primals,), (tangents,))
         _, pullback = jax.vjp(inner, primals)
@@ -73,7 +79,12 @@ def gnvp(inner, outer, primals, tangents):
         return pullback(curved)[0]
 
 
-def compile(fn, on_compile, jit_compile="auto", second_order=False):
+def compile(
+    fn: Function,
+    on_compile: Callable[[], None],
+    jit_compile: bool | str = "auto",
+    second_order: bool = False,
+) -> Callable[..., Any]:
     def exact(*args):
         with full_precision():
             return fn(*args)
@@ -85,30 +96,30 @@ def compile(fn, on_compile, jit_compile="auto", second_order=False):
     return jax.jit(traced) if jit_compile else exact
 
 
-def read(variable):
+def read(variable: keras.Variable) -> Tensor:
     return variable.value
 
 
-def copy(tensor):
+def copy(tensor: Tensor) -> Tensor:
     # The trainer donates its state to the next step: whatever is kept must be a new buffer.
     # Without it, a compiled function too hands a lone flat variable back as it came.
     return jnp.array(tensor, copy=True)
 
 
-def device_array(array):
+def device_array(array: ArrayLike) -> Tensor:
     return jnp.asarray(array)
 
 
 @jax.jit
-def without(vector, direction):
+def without(vector: Tensor, direction: Tensor) -> Tensor:
     return vector - jnp.vdot(direction, vector) * direction
 
 
 @jax.jit
-def dot(a, b):
+def dot(a: Tensor, b: Tensor) -> Tensor:
     return jnp.vdot(a, b)
 
 
-def wait(tensors):
+def wait(tensors: Sequence[Tensor]) -> None:
     # Steps are dispatched asynchronously: a stopwatch has to let them finish first.
     jax.block_until_ready(tensors)

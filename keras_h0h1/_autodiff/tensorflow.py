@@ -1,11 +1,15 @@
 """TensorFlow: backward twice; its forward mode has no rule for loops (LSTM, GRU)."""
 
 import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow import nn as keras_nn
 
 from keras_h0h1._autodiff.attention import twice_differentiable
+from keras_h0h1._types import ArrayLike, Function, Tensor
 
 
 def _moments(x, axes, keepdims):
@@ -34,7 +38,7 @@ def _dense(gradients):
     return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
-def value_and_grad(fn, primals):
+def value_and_grad(fn: Function, primals: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     with tf.GradientTape() as tape:
         tape.watch(primals)
         value = fn(primals)
@@ -63,12 +67,14 @@ def _hvp_backward_twice(fn, primals, tangents):
     return _dense(outer.gradient(gradients, primals, tangents, unconnected_gradients="zero"))
 
 
-def hvp(fn, primals, tangents):
+def hvp(fn: Function, primals: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
     with _differentiable():
         return _hvp_backward_twice(fn, primals, tangents)
 
 
-def gnvp(inner, outer, primals, tangents):
+def gnvp(
+    inner: Function, outer: Function, primals: list[Tensor], tangents: list[Tensor]
+) -> list[Tensor]:
     with _differentiable(), tf.GradientTape() as tape:
         tape.watch(primals)
         outputs, pushed = _jvp(inner, primals, tangents)
@@ -78,7 +84,12 @@ def gnvp(inner, outer, primals, tangents):
     )
 
 
-def compile(fn, on_compile, jit_compile="auto", second_order=False):
+def compile(
+    fn: Function,
+    on_compile: Callable[[], None],
+    jit_compile: bool | str = "auto",
+    second_order: bool = False,
+) -> Callable[..., Any]:
     # A second derivative takes XLA minutes to compile on some models, and does not exist for
     # some of its operations (XlaDynamicUpdateSlice in KerasHub's GPT-2).
     if jit_compile == "auto":
@@ -105,26 +116,26 @@ def compile(fn, on_compile, jit_compile="auto", second_order=False):
     return call
 
 
-def read(variable):
+def read(variable: keras.Variable) -> Tensor:
     return tf.convert_to_tensor(variable.value)
 
 
-def copy(tensor):
+def copy(tensor: Tensor) -> Tensor:
     return tf.identity(tensor)
 
 
-def device_array(array):
+def device_array(array: ArrayLike) -> Tensor:
     return tf.convert_to_tensor(array)
 
 
-def without(vector, direction):
+def without(vector: Tensor, direction: Tensor) -> Tensor:
     return vector - tf.tensordot(direction, vector, 1) * direction
 
 
-def dot(a, b):
+def dot(a: Tensor, b: Tensor) -> Tensor:
     return tf.reduce_sum(a * b)
 
 
-def wait(tensors):
+def wait(tensors: Sequence[Tensor]) -> None:
     for tensor in tensors[:1]:
         tensor.numpy()

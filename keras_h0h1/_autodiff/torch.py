@@ -1,11 +1,15 @@
 """PyTorch: backward twice."""
 
 import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import keras
 import torch
 from keras.src.backend.torch.core import get_device  # Keras has no public name for it.
 
 from keras_h0h1._autodiff.attention import twice_differentiable
+from keras_h0h1._types import ArrayLike, Function, Tensor
 
 
 @contextlib.contextmanager
@@ -48,21 +52,23 @@ def _grad_of_connected(outputs, inputs, weights):
     return _grad(outputs, inputs, weights)
 
 
-def value_and_grad(fn, primals):
+def value_and_grad(fn: Function, primals: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     with torch.enable_grad():
         leaves = _leaves(primals)
         value = fn(leaves)
         return value.detach(), _grad(value, leaves)
 
 
-def hvp(fn, primals, tangents):
+def hvp(fn: Function, primals: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
     with _differentiable():
         leaves = _leaves(primals)
         gradients = _grad(fn(leaves), leaves, create_graph=True)
         return _grad_of_connected(gradients, leaves, tangents)
 
 
-def gnvp(inner, outer, primals, tangents):
+def gnvp(
+    inner: Function, outer: Function, primals: list[Tensor], tangents: list[Tensor]
+) -> list[Tensor]:
     with _differentiable():
         leaves = _leaves(primals)
         outputs = inner(leaves)
@@ -80,7 +86,12 @@ def gnvp(inner, outer, primals, tangents):
         return _grad(live, leaves, hvp(outer_of_live, live, pushed))
 
 
-def compile(fn, on_compile, jit_compile="auto", second_order=False):
+def compile(
+    fn: Function,
+    on_compile: Callable[[], None],
+    jit_compile: bool | str = "auto",
+    second_order: bool = False,
+) -> Callable[..., Any]:
     # Eager: torch.compile does not differentiate twice.
     def call(*args):
         # Keras' dropout draws from PyTorch's own generator, not from Keras' seeds.
@@ -90,26 +101,26 @@ def compile(fn, on_compile, jit_compile="auto", second_order=False):
     return call
 
 
-def read(variable):
+def read(variable: keras.Variable) -> Tensor:
     return variable.value.detach()
 
 
-def copy(tensor):
+def copy(tensor: Tensor) -> Tensor:
     return tensor.detach().clone()
 
 
-def device_array(array):
+def device_array(array: ArrayLike) -> Tensor:
     return torch.as_tensor(array, device=get_device())
 
 
-def without(vector, direction):
+def without(vector: Tensor, direction: Tensor) -> Tensor:
     return vector - torch.dot(direction, vector) * direction
 
 
-def dot(a, b):
+def dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.dot(a, b)
 
 
-def wait(tensors):
+def wait(tensors: Sequence[Tensor]) -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from keras import ops
 
 
 @contextlib.contextmanager
-def random_state_kept():
+def random_state_kept() -> Iterator[None]:
     """Puts every global random generator back where it was when the block began.
 
     Keras' own is a `SeedGenerator` without a public name, made when it is first asked for; its

@@ -1,12 +1,17 @@
 """Private parts of Keras' optimizers, with the reason for each."""
 
 import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_h0h1._types import Tensor
 
-def leaf_optimizers(optimizer) -> list:
+
+def leaf_optimizers(optimizer: keras.optimizers.Optimizer) -> list:
     """The optimizers that hold a learning rate: `optimizer` itself, or those it delegates to.
 
     `MultiOptimizer` (Keras >= 3.15) lists them in `optimizers`; one built from a callable fills
@@ -17,7 +22,7 @@ def leaf_optimizers(optimizer) -> list:
     return [optimizer]
 
 
-def wrapped_chain(optimizer) -> list:
+def wrapped_chain(optimizer: keras.optimizers.Optimizer) -> list:
     """`optimizer` and what it wraps, from the outermost to the innermost.
 
     Wrappers, Keras' own and those of this library, name what they wrap `inner_optimizer`.
@@ -28,23 +33,23 @@ def wrapped_chain(optimizer) -> list:
     return chain
 
 
-def without_loss_scaling(optimizer):
+def without_loss_scaling(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer inside a `LossScaleOptimizer`, which is always outermost, or `optimizer`."""
     is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     return optimizer.inner_optimizer if is_scaled else optimizer
 
 
-def gains_optimizers_when_built(optimizer) -> bool:
+def gains_optimizers_when_built(optimizer: keras.optimizers.Optimizer) -> bool:
     """Whether `optimizer` is a MultiOptimizer made from a function of the variable."""
     return callable(getattr(optimizer, "_optimizer_map", None)) and not optimizer.built
 
 
-def get_schedule(optimizer):
+def get_schedule(optimizer: keras.optimizers.Optimizer) -> Any:
     """What `learning_rate=` was given: the public property evaluates a schedule instead."""
     return optimizer._learning_rate
 
 
-def set_schedule(optimizer, schedule) -> None:
+def set_schedule(optimizer: keras.optimizers.Optimizer, schedule: Any) -> None:
     """`optimizer.learning_rate = schedule`, without evaluating the schedule that is there.
 
     TensorFlow's `__setattr__` reads a property before it sets it, and reading means calling the
@@ -54,14 +59,16 @@ def set_schedule(optimizer, schedule) -> None:
     _allow_checkpoints(optimizer)
 
 
-def copy_weight_decay_exclusions(source, target) -> None:
+def copy_weight_decay_exclusions(
+    source: keras.optimizers.Optimizer, target: keras.optimizers.Optimizer
+) -> None:
     """What `source.exclude_from_weight_decay` was told; an optimizer's configuration lacks it."""
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
         if name in vars(source):
             setattr(target, name, vars(source)[name])
 
 
-def get_iterations(optimizer):
+def get_iterations(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
     """The counter that Keras passes to schedules.
 
     The public `iterations` is divided by `gradient_accumulation_steps`; schedules are called
@@ -70,33 +77,35 @@ def get_iterations(optimizer):
     return optimizer._iterations
 
 
-def get_accumulated_gradients(optimizer) -> list:
+def get_accumulated_gradients(optimizer: keras.optimizers.Optimizer) -> list:
     """The sums over the micro-batches so far; Keras has no public name for them."""
     return optimizer._accumulated_gradients
 
 
-def built_variables(optimizer) -> list:
+def built_variables(optimizer: keras.optimizers.Optimizer) -> list:
     """The model variables `optimizer` was built with, in its order."""
     return list(optimizer._trainable_variables)
 
 
-def variable_index(optimizer, variable) -> int:
+def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:
     """Where `variable` stands among those the optimizer was built with."""
     return optimizer._get_variable_index(variable)
 
 
-def accumulated_gradients_of(optimizer, variables) -> list:
+def accumulated_gradients_of(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> list:
     """The sums over the micro-batches so far that belong to `variables`."""
     sums = optimizer._accumulated_gradients
     return [sums[optimizer._get_variable_index(v)] for v in variables]
 
 
-def clip_gradients(optimizer, gradients) -> list:
+def clip_gradients(optimizer: keras.optimizers.Optimizer, gradients: Sequence[Tensor]) -> list:
     """What Keras makes of the gradients right before it calls `update_step`."""
     return optimizer._clip_gradients(gradients)
 
 
-def is_set_by_its_gradient(variable) -> bool:
+def is_set_by_its_gradient(variable: keras.Variable) -> bool:
     """Whether Keras writes the gradient into `variable`, as it does with the scales of float8."""
     return getattr(variable, "overwrite_with_gradient", False)
 
@@ -112,24 +121,28 @@ class OwnDecayOptimizer(keras.optimizers.Optimizer):
     def _apply_weight_decay(self, variables):
         pass
 
-    def decays(self, variable) -> bool:
+    def decays(self, variable: keras.Variable) -> bool:
         """Whether `variable` is not excluded from weight decay."""
         return self._use_weight_decay(variable)
 
 
-def state_of(optimizer, variable, variables):
+def state_of(
+    optimizer: keras.optimizers.Optimizer,
+    variable: keras.Variable,
+    variables: Sequence[keras.Variable],
+) -> keras.Variable:
     """The one of `variables`, from `add_optimizer_variables`, that belongs to `variable`."""
     return variables[optimizer._get_variable_index(variable)]
 
 
-def enclosing_optimizer(optimizer):
+def enclosing_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer | None:
     """The Keras optimizer that takes `optimizer` in, when called from its `__init__` or `build`.
 
     `LossScaleOptimizer` and `MultiOptimizer` announce themselves to what they wrap in one way
     alone: they set its `loss_scale_factor`. Who set it is known to the calling frame only. It
     decides about an error, never about a value.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     # The property itself, and on TensorFlow the `__setattr__` of several base classes.
     while frame is not None and frame.f_locals.get("self") is optimizer:
         frame = frame.f_back
@@ -143,14 +156,14 @@ def enclosing_optimizer(optimizer):
 class _ReadableVariable(keras.Variable):
     """A variable that is a number under `MirroredStrategy` too, where Keras' own is not."""
 
-    def __float__(self):
+    def __float__(self) -> float:
         return float(ops.convert_to_numpy(self))
 
-    def __int__(self):
+    def __int__(self) -> int:
         return int(ops.convert_to_numpy(self))
 
 
-def make_readable(variable) -> None:
+def make_readable(variable: keras.Variable) -> None:
     """Lets `float(variable)` and `int(variable)` work under `tf.distribute`.
 
     There Keras' variable hands on to TensorFlow's `MirroredVariable`, which is no number.
@@ -159,7 +172,7 @@ def make_readable(variable) -> None:
         variable.__class__ = _ReadableVariable
 
 
-def untrack_variable(optimizer, variable) -> None:
+def untrack_variable(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> None:
     """Takes `variable` out of the optimizer's variables, so that it can still be checkpointed.
 
     TensorFlow refuses to save a list from which an element was removed, lest its indices
@@ -176,7 +189,7 @@ def _allow_checkpoints(optimizer) -> None:
         variables._update_snapshot()
 
 
-def public_class(optimizer) -> type:
+def public_class(optimizer: keras.optimizers.Optimizer) -> type:
     """The class of `keras.optimizers` that made `optimizer`, or its own class.
 
     On PyTorch `keras.optimizers.SGD(...)` is an instance of a subclass with fused updates.

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_h0h1._types import Tensor
+
 
 def replica_key() -> int:
     """Which replica the calling thread traces: 0 everywhere but in `tf.distribute`.
@@ -21,7 +23,7 @@ def replica_key() -> int:
     return 0 if key is None else int(key)
 
 
-def sum_over_replicas(loss):
+def sum_over_replicas(loss: Tensor) -> Tensor:
     """The loss of the whole batch, on every replica.
 
     Under `tf.distribute` Keras divides the loss by the number of replicas and hands over the
@@ -45,7 +47,7 @@ def num_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def num_replicas_of(model) -> int:
+def num_replicas_of(model: keras.Model) -> int:
     """Replicas of the strategy that the model was made under; 1 on every backend but TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         return 1

@@ -1,9 +1,12 @@
 """The dtype of the scalars that decide the rate, and what is computed in it."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
 from keras_h0h1._keras.kept_values import keep_values_of_model
+from keras_h0h1._types import Tensor
 
 
 def state_dtype() -> str:
@@ -15,7 +18,7 @@ def state_dtype() -> str:
     return "float64" if keras.config.floatx() == "float64" else "float32"
 
 
-def global_norm(gradients):
+def global_norm(gradients: Sequence[Tensor]) -> Tensor:
     """Euclidean norm of all gradients together, in the dtype of the rate's state."""
     dtype = state_dtype()
     total = 0.0
@@ -29,7 +32,7 @@ def global_norm(gradients):
     return ops.sqrt(total)
 
 
-def check_tracer_is_alive(loss) -> None:
+def check_tracer_is_alive(loss: Tensor) -> None:
     """Raises where JAX would end in a leaked-tracer error that does not say what to change.
 
     A tracer is alive while the trace it belongs to is the current one or encloses it. JAX has no

@@ -5,6 +5,9 @@ reading `callback.model` or calling `jax_state_sync()` would write all of it bac
 The state is also donated to the next step, so tensors read here are to be used at once or copied.
 """
 
+from collections.abc import Sequence
+
+import keras
 from keras import ops
 
 from keras_h0h1._autodiff import read
@@ -19,13 +22,13 @@ def _live(model, key):
     return (getattr(model, "_jax_state", None) or {}).get(key)
 
 
-def trainable_values(model) -> list:
+def trainable_values(model: keras.Model) -> list:
     """Current values of `model.trainable_variables`, as tensors."""
     live = _live(model, "trainable_variables")
     return list(live) if live else [read(v) for v in model.trainable_variables]
 
 
-def state_variables(model) -> list:
+def state_variables(model: keras.Model) -> list:
     """What the loss reads besides weights: statistics, seeds, and the metrics.
 
     With several outputs the compiled loss keeps a running mean of each. Left out, those are
@@ -35,7 +38,7 @@ def state_variables(model) -> list:
     return list(model.non_trainable_variables) + list(model.metrics_variables)
 
 
-def state_values(model) -> list:
+def state_values(model: keras.Model) -> list:
     """Current values of `state_variables`, as tensors."""
     values = []
     for key in ("non_trainable_variables", "metrics_variables"):
@@ -44,7 +47,9 @@ def state_values(model) -> list:
     return values
 
 
-def optimizer_values(model, optimizer, variables) -> list:
+def optimizer_values(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> list:
     """Current values of some of `optimizer`'s variables, as tensors.
 
     During `fit` on JAX only those of `model.optimizer`, the outermost wrapper, are with the
@@ -57,7 +62,7 @@ def optimizer_values(model, optimizer, variables) -> list:
     return [live[position[id(v)]] for v in variables]
 
 
-def read_numbers(model, variables) -> list[float]:
+def read_numbers(model: keras.Model, variables: Sequence[keras.Variable]) -> list[float]:
     """Current values of a few scalar variables of `model.optimizer`, in the midst of `fit`.
 
     On JAX it moves these scalars to the host, and nothing else of the training state.
@@ -66,7 +71,9 @@ def read_numbers(model, variables) -> list[float]:
     return [float(ops.convert_to_numpy(value)) for value in values]
 
 
-def second_moment(model, optimizer, variables) -> tuple:
+def second_moment(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> tuple:
     """The optimizer that keeps a second moment, that moment for `variables`, its step count."""
     outermost = model.optimizer if optimizer is None else optimizer
     # Keras has no public access to a slot variable; `_velocities` is in the order of the
@@ -85,7 +92,7 @@ def second_moment(model, optimizer, variables) -> tuple:
     return inner, values, int(steps) // (inner.gradient_accumulation_steps or 1)
 
 
-def steps_to_update(model) -> int:
+def steps_to_update(model: keras.Model) -> int:
     """Number of training steps until the weights move: more than 1 while gradients accumulate."""
     outermost = getattr(model, "optimizer", None)
     # A wrapper shows the option of what it wraps; the counter that goes with it is the inner one.

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Logs
 from keras_h0h1._validation import check_integer
 from keras_h0h1.callbacks.scalar_writer import ScalarWriter
 from keras_h0h1.optimizers import Layerwise, LossAware
@@ -80,7 +81,7 @@ class LearningRateLogger(keras.callbacks.Callback):
         tensorboard_dir: str | os.PathLike | None = None,
         every: int = 1,
         append: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.csv_path = csv_path
         self.tensorboard_dir = tensorboard_dir
@@ -91,11 +92,11 @@ class LearningRateLogger(keras.callbacks.Callback):
         self._needs_header = False
         self._header: list[str] = []
         self._last: dict[str, float] = {}
-        self._file = None
-        self._csv = None
+        self._file: Any = None
+        self._csv: Any = None
         self._scalars = None if tensorboard_dir is None else ScalarWriter(tensorboard_dir)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         if self.csv_path is not None:
             continues = self.append and os.path.exists(self.csv_path)
             if continues:
@@ -111,7 +112,7 @@ class LearningRateLogger(keras.callbacks.Callback):
         if self._scalars is not None:
             self._scalars.open()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self._batch += 1
         if self._batch % self.every:
             return
@@ -137,7 +138,7 @@ class LearningRateLogger(keras.callbacks.Callback):
             self._csv.writerow(row.values())
         if self._scalars is not None:
             scalars = {f"batch/{field}": value for field, value in row.items() if field != "step"}
-            self._scalars.write(scalars, row["step"])
+            self._scalars.write(scalars, int(row["step"]))
         self._last = {
             field: value
             for field, value in row.items()
@@ -149,7 +150,7 @@ class LearningRateLogger(keras.callbacks.Callback):
             if np.isfinite(row["batch_loss"]):
                 state.warn_once({"lowest_loss": row["batch_loss"]})
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
             logs.update(self._last)
         if self._file is not None:
@@ -157,7 +158,7 @@ class LearningRateLogger(keras.callbacks.Callback):
         if self._scalars is not None:
             self._scalars.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         if self._file is not None:
             self._file.close()
             self._file = self._csv = None
@@ -165,7 +166,7 @@ class LearningRateLogger(keras.callbacks.Callback):
             self._scalars.close()
 
 
-def read_rates(model) -> dict[str, float]:
+def read_rates(model: keras.Model) -> dict[str, float]:
     """One row of the logger: the rates of the step that `model` has just taken.
 
     Args:
@@ -206,13 +207,13 @@ def _loss_driven_states(optimizer):
 def _loss_driven_row(model, state):
     schedule = state.schedule
     names = list(state.variables)
-    step, *values = _keras.read_numbers(
+    step, *numbers = _keras.read_numbers(
         model, [_keras.get_iterations(state.leaf), *(state.variables[name] for name in names)]
     )
     # Plain numbers again as tensors, without losing digits: schedules compute with tensors.
     values = {
         name: ops.convert_to_tensor(value, dtype=_keras.state_dtype())
-        for name, value in zip(names, values, strict=True)
+        for name, value in zip(names, numbers, strict=True)
     }
     last = max(int(step) - 1, 0)
     return {

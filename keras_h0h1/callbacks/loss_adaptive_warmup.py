@@ -3,6 +3,7 @@
 import keras
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Logs
 from keras_h0h1.optimizers import LossAware, LossScaleOptimizer
 from keras_h0h1.schedules import AutoC, LossAdaptiveLearningRate
 from keras_h0h1.schedules.base import LossDrivenSchedule
@@ -60,7 +61,7 @@ class LossAdaptiveWarmup(keras.callbacks.Callback):
         latch: bool = False,
         min_factor: float = 0.0,
         spike_threshold: float | None = None,
-    ):
+    ) -> None:
         super().__init__()
         # The base comes with the model; constructing a schedule now checks the numbers now.
         self._settings = LossAdaptiveLearningRate(
@@ -68,14 +69,14 @@ class LossAdaptiveWarmup(keras.callbacks.Callback):
         ).get_config()
         del self._settings["base"]
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         # Before other callbacks' `on_train_begin`: `BackupAndRestore` loads the state in its own.
         # `evaluate` and `predict` call this too, and leave the model as it is.
         if _keras.fit_is_beginning(model):
             self._exchange_optimizer(model)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         model = _keras.callback_model(self)
         before = model.optimizer
         self._exchange_optimizer(model)

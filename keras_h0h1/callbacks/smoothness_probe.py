@@ -4,11 +4,13 @@ import csv
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Axes, Data, Logs
 from keras_h0h1._validation import check_choice, check_integer, check_number
 from keras_h0h1.callbacks import probe_modes
 from keras_h0h1.callbacks.probe_modes import column_of
@@ -100,19 +102,19 @@ class SmoothnessProbe(keras.callbacks.Callback):
 
     def __init__(
         self,
-        data,
+        data: Data,
         mode: str = "gradient_difference",
         every: int | None = None,
         at_steps: Sequence[int] | None = None,
         layers: Mapping | Sequence | Callable | None = None,
         *,
-        loss=None,
+        loss: str | Callable | keras.losses.Loss | None = None,
         max_share: float | None = 0.05,
         iterations: int = 20,
         tol: float = 0.01,
         csv_path: str | os.PathLike | None = None,
         tensorboard_dir: str | os.PathLike | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self.mode = check_choice("mode", mode, MODES)
         if every is not None and at_steps is not None:
@@ -130,7 +132,7 @@ class SmoothnessProbe(keras.callbacks.Callback):
         self.iterations = check_integer("iterations", iterations, low=1)
         self.tol = check_number("tol", tol, low=0.0)
         self.blocks = dict(layers) if isinstance(layers, Mapping) else {}
-        self.layers = None if self.blocks else layers
+        self.layers: Any = None if self.blocks else layers
         self.loss = loss
         self.csv_path = csv_path
         self.tensorboard_dir = tensorboard_dir
@@ -141,16 +143,17 @@ class SmoothnessProbe(keras.callbacks.Callback):
         self.seconds = 0.0
         self.compile_seconds = 0.0
         self.postponed = 0
-        self.objective: Objective | None = None
-        self._started: tuple[int, int] | None = None  # Its step, and the one that ends it.
+        self.objective: Any = None
+        self._started: Any = None  # Its step, and the one that ends it.
         self._first_step = 0  # Of this epoch.
-        self._ended = []  # Batches done in this epoch.
+        self._ended: list[int] = []  # Batches done in this epoch.
         self._next = 0  # Step, or index into at_steps, of the next measurement.
         self._cost = 0.0  # Of the last measurement, as far as it did not compile.
         self._training_seconds = 0.0
-        self._clock = None
+        self._clock: float | None = None
         self._paused_before = 0.0
-        self._file = self._csv = None
+        self._file: Any = None
+        self._csv: Any = None
 
     @property
     def share(self) -> float:
@@ -160,7 +163,7 @@ class SmoothnessProbe(keras.callbacks.Callback):
 
     # Keras' hooks.
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         model = _keras.callback_model(self)
         if self.objective is None or self.objective.model is not model:
             self.objective = Objective(model, self.loss, layers=self.layers)
@@ -176,24 +179,24 @@ class SmoothnessProbe(keras.callbacks.Callback):
         if self._scalars is not None:
             self._scalars.open()
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self._visit(self._first_step + batch)
         if self._clock is None and batch > 0:
             # From the second execution on: the first one compiled the training step.
             self._clock = time.perf_counter()
             self._paused_before = self.seconds + self.compile_seconds
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         # Possibly in another thread, and not in order.
         self._ended.append(batch + 1)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         # Here, not at the end of training, after which Keras may overwrite weights (EMA).
         self._first_step += max(self._ended, default=0)
         self._ended = []
         self._visit(self._first_step)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         self._training_seconds = self._training_time()
         self._clock = None
         self._started = None
@@ -285,7 +288,9 @@ class SmoothnessProbe(keras.callbacks.Callback):
         """One column of `history` as a NumPy array."""
         return np.array([row[key] for row in self.history])
 
-    def fit(self, rho: float | str = 1.0, f_star: float | str = 0.0, **options) -> SmoothnessFit:
+    def fit(
+        self, rho: float | str = 1.0, f_star: float | str = 0.0, **options: Any
+    ) -> SmoothnessFit:
         """`curvature.fit_smoothness` of what was measured so far.
 
         Raises:
@@ -293,7 +298,7 @@ class SmoothnessProbe(keras.callbacks.Callback):
         """
         return fit_smoothness(self.column("loss"), self.column("curvature"), rho, f_star, **options)
 
-    def fit_blocks(self, **options) -> dict[str, SmoothnessFit | NotIdentifiedError]:
+    def fit_blocks(self, **options: Any) -> dict[str, SmoothnessFit | NotIdentifiedError]:
         """`curvature.fit_layers` of the blocks named in `layers`."""
         curvatures = {name: self.column(column_of(name)) for name in self.blocks}
         return fit_layers(self.column("loss"), curvatures, **options)
@@ -302,11 +307,11 @@ class SmoothnessProbe(keras.callbacks.Callback):
         self,
         path: str | os.PathLike | None = None,
         *,
-        ax=None,
+        ax: Axes | None = None,
         rho: float | str = 1.0,
         f_star: float | str = 0.0,
         colorbar: bool = True,
-    ):
+    ) -> Axes:
         """Curvature against loss, coloured by step, with the fit where there is one.
 
         Args:

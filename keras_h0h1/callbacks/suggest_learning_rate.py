@@ -1,10 +1,12 @@
 """The learning-rate finder at the beginning of `fit`."""
 
 import os
+from typing import Any
 
 import keras
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Logs
 from keras_h0h1.suggestion import Suggestion, suggest
 
 
@@ -45,14 +47,14 @@ class SuggestLearningRate(keras.callbacks.Callback):
 
     def __init__(
         self,
-        x,
-        y=None,
+        x: Any,
+        y: Any = None,
         *,
         apply: bool = False,
         path: str | os.PathLike | None = None,
         verbose: int = 1,
-        **options,
-    ):
+        **options: Any,
+    ) -> None:
         super().__init__()
         self.apply = apply
         self.path = path
@@ -60,7 +62,7 @@ class SuggestLearningRate(keras.callbacks.Callback):
         self.suggestion: Suggestion | None = None
         self._data, self._options = (x, y), options
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         if self.suggestion is not None:
             return
         model = _keras.callback_model(self)

@@ -2,12 +2,15 @@
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
 from keras_h0h1.curvature._regression import free_line, least_squares
 from keras_h0h1.curvature._shape import RHO_RANGE
 from keras_h0h1.step_sizes import gap
 
 
-def intervals_of_line(x, y, share, resamples, rng):
+def intervals_of_line(
+    x: np.ndarray, y: np.ndarray, share: float, resamples: int, rng: np.random.Generator
+) -> list[tuple[float, float]]:
     """Studentised bootstrap: resampled t values around the estimate, times its own error."""
     (a, b), errors = free_line(x, y, np.ones((1, len(x))), 1)
     weights = rng.multinomial(len(x), np.full(len(x), 1.0 / len(x)), size=resamples).astype(float)
@@ -31,7 +34,16 @@ def intervals_of_line(x, y, share, resamples, rng):
     return found
 
 
-def intervals_of_shape(losses, curvatures, rho, f_star, estimate, share, rng, resamples=400):
+def intervals_of_shape(
+    losses: np.ndarray,
+    curvatures: np.ndarray,
+    rho: float | str,
+    f_star: float | str,
+    estimate: ArrayLike,
+    share: float,
+    rng: np.random.Generator,
+    resamples: int = 400,
+) -> list[tuple[float, float]]:
     """Percentile intervals with the shape fitted anew in every resample, on a grid.
 
     The estimate itself came from a finer search: a cell of the grid is added on either side.

@@ -1,11 +1,14 @@
 """Straight lines through points: least squares, the upper envelope, the best split."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 
 
-def least_squares(x, y, weights=None):
+def least_squares(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[Any, Any]:
     """Minimises sum(w (y - a - b x)^2) over a, b >= 0; rows of `weights` are separate problems."""
     w = np.ones((1, len(x))) if weights is None else weights
     total = w.sum(-1)
@@ -21,7 +24,9 @@ def least_squares(x, y, weights=None):
     return (a[0], b[0]) if weights is None else (a, b)
 
 
-def free_line(x, y, weights, leverage_power):
+def free_line(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray, leverage_power: int
+) -> tuple[tuple, list]:
     """Unconstrained weighted fits, one a row of `weights`, with sandwich standard errors.
 
     Residuals are corrected for leverage fully (HC3) with `leverage_power=1`, not at all with 0.
@@ -41,10 +46,10 @@ def free_line(x, y, weights, leverage_power):
     return (a[:, 0], b[:, 0]), errors
 
 
-def upper_envelope(x, y):
+def upper_envelope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """The line a + b x >= y with a, b >= 0 whose mean height above the points is least."""
     order = np.lexsort((-y, x))
-    hull = []
+    hull: list[tuple[float, float]] = []
     for point in zip(x[order], y[order], strict=True):
         while len(hull) > 1 and (
             (hull[-1][0] - hull[-2][0]) * (point[1] - hull[-2][1])
@@ -65,7 +70,7 @@ def upper_envelope(x, y):
     return a + max(0.0, float(np.max(y - a - b * x))), b
 
 
-def turning_point(losses, curvatures):
+def turning_point(losses: np.ndarray, curvatures: np.ndarray) -> tuple[int, np.ndarray]:
     """Index into the sorted losses where the curvature stops falling with the loss, or 0.
 
     The best split into two straight lines, kept only where the lower one falls with the loss by

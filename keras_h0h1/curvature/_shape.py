@@ -1,5 +1,7 @@
 """The exponent and the infimum, where they are to be fitted."""
 
+from typing import Any
+
 import numpy as np
 
 from keras_h0h1.curvature._regression import least_squares
@@ -29,7 +31,9 @@ def _golden(function, low, high, grid=41, rounds=40):
 RHO_RANGE = (0.05, 4.0)
 
 
-def fit_shape(losses, curvatures, rho, f_star):
+def fit_shape(
+    losses: np.ndarray, curvatures: np.ndarray, rho: float | str, f_star: float | str
+) -> tuple[Any, Any]:
     """Fills in what is to be fitted among the exponent and the infimum."""
     smallest, spread = losses.min(), losses.max() - losses.min()
 

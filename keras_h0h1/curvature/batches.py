@@ -1,5 +1,8 @@
 """What `data` may be, and how it becomes batches on the device."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -17,7 +20,7 @@ def _on_device(leaf):
     return _autodiff.device_array(array)
 
 
-def unpack(batch):
+def unpack(batch: Any) -> tuple:
     """`(x, y, sample_weight)` on the device, with `None` for what is missing."""
     if not isinstance(batch, tuple):
         raise TypeError(
@@ -32,7 +35,7 @@ def unpack(batch):
     )
 
 
-def examples(batch) -> int:
+def examples(batch: Any) -> int:
     """Number of examples in an unpacked batch."""
     leaf = next(leaf for leaf in keras.tree.flatten(batch[0]) if leaf is not None)
     return int(leaf.shape[0])
@@ -47,7 +50,7 @@ class Batches:
             that returns a fresh iterator.
     """
 
-    def __init__(self, data):
+    def __init__(self, data: Any) -> None:
         self._single = unpack(data) if isinstance(data, tuple) else None
         self._data = data
         if self._single is None and not callable(data) and iter(data) is data:
@@ -57,18 +60,18 @@ class Batches:
             )
 
     @classmethod
-    def of(cls, data) -> "Batches":
+    def of(cls, data: Any) -> "Batches":
         """`data` itself where it is a `Batches` already."""
         return data if isinstance(data, cls) else cls(data)
 
     @classmethod
-    def prepared(cls, batch) -> "Batches":
+    def prepared(cls, batch: Any) -> "Batches":
         """One batch as `unpack` returns it, on the device already."""
         single = cls.__new__(cls)
         single._data, single._single = batch, batch
         return single
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple]:
         if self._single is not None:
             yield self._single
             return

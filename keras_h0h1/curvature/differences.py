@@ -1,10 +1,12 @@
 """Smoothness from two gradients along training: on one batch, and in the paper's literal form."""
 
 import time
+from typing import Any
 
 import numpy as np
 
 from keras_h0h1 import _autodiff
+from keras_h0h1._types import Tensor
 from keras_h0h1.curvature.batches import Batches
 from keras_h0h1.curvature.objective import Objective
 from keras_h0h1.curvature.results import Measurement
@@ -42,17 +44,17 @@ class GradientDifference:
     3.0
     """
 
-    def __init__(self, objective: Objective):
+    def __init__(self, objective: Objective) -> None:
         self.objective = objective
-        self._before = None
-        self.vectors = None
+        self._before: tuple[Tensor, Tensor, float] | None = None
+        self.vectors: tuple[Tensor, Tensor] | None = None
 
     @property
     def pending(self) -> bool:
         """Whether `start` was called and `finish` was not."""
         return self._before is not None
 
-    def start(self, batch) -> float:
+    def start(self, batch: Any) -> float:
         """Keeps the weights and the gradient of this moment; returns the loss."""
         begin = time.perf_counter()
         loss, gradient, weights = self.objective.snapshot(Batches.of(batch))
@@ -60,7 +62,7 @@ class GradientDifference:
         self._before = weights, gradient, time.perf_counter() - begin
         return loss
 
-    def finish(self, batch) -> Measurement:
+    def finish(self, batch: Any) -> Measurement:
         """The curvature since `start`.
 
         Returns:
@@ -85,8 +87,10 @@ class GradientDifference:
         residual = float(np.finfo(self.objective.dtype).eps) * scale / moved
         return Measurement(value, residual, 2, residual <= 0.1 * value, seconds)
 
-    def block(self, mask) -> float:
+    def block(self, mask: Tensor) -> float:
         """The same quotient over the weights that a 0/1 vector selects, after `finish`."""
+        if self.vectors is None:
+            raise RuntimeError("Call `finish` before `block`. Received: no finished measurement")
         step, change = self.vectors
         moved = _norm(mask * step)
         return _norm(mask * change) / moved if moved > 0.0 else float("nan")

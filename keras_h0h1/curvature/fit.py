@@ -1,9 +1,11 @@
 r"""From measured (loss, curvature) pairs to $(H_0, H_1, \rho)$, with intervals, or a refusal."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
 from keras_h0h1._validation import check_integer, check_number
 from keras_h0h1.curvature._bootstrap import intervals_of_line, intervals_of_shape
 from keras_h0h1.curvature._regression import (
@@ -19,8 +21,8 @@ from keras_h0h1.step_sizes import gap
 
 
 def fit_smoothness(
-    losses,
-    curvatures,
+    losses: ArrayLike,
+    curvatures: ArrayLike,
     rho: float | str = 1.0,
     f_star: float | str = 0.0,
     *,
@@ -102,8 +104,8 @@ def fit_smoothness(
         H1=float(H1),
         rho=float(exponent),
         f_star=float(star),
-        H0_interval=tuple(map(float, H0_interval)),
-        H1_interval=tuple(map(float, H1_interval)),
+        H0_interval=(float(H0_interval[0]), float(H0_interval[1])),
+        H1_interval=(float(H1_interval[0]), float(H1_interval[1])),
         rho_interval=rho_interval,
         H0_upper=float(H0_upper),
         H1_upper=float(H1_upper),
@@ -196,7 +198,7 @@ def _check_range(losses, f_star, min_range):
 
 
 def fit_layers(
-    losses, curvatures: Mapping[str, np.ndarray], **options
+    losses: ArrayLike, curvatures: Mapping[str, np.ndarray], **options: Any
 ) -> dict[str, SmoothnessFit | NotIdentifiedError]:
     """`fit_smoothness` for every layer's curvature against the one loss.
 
@@ -215,7 +217,7 @@ def fit_layers(
     >>> round(fits["body"].H1, 6)
     2.0
     """
-    fits = {}
+    fits: dict[str, SmoothnessFit | NotIdentifiedError] = {}
     for name, values in curvatures.items():
         try:
             fits[name] = fit_smoothness(losses, values, **options)

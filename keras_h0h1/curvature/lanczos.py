@@ -1,15 +1,23 @@
 """Extreme eigenvalues by the Lanczos iteration."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike, Tensor
 from keras_h0h1._validation import check_choice, check_integer, check_number
 from keras_h0h1.curvature.operators import Operator
 from keras_h0h1.curvature.results import Measurement
 
 
-def tridiagonalise(operator: Operator, start, steps: int, rng, stop=None):
+def tridiagonalise(
+    operator: Operator,
+    start: Tensor,
+    steps: int,
+    rng: np.random.Generator,
+    stop: Callable[..., bool] | None = None,
+) -> tuple:
     """Runs Lanczos with full reorthogonalisation.
 
     Args:
@@ -25,7 +33,8 @@ def tridiagonalise(operator: Operator, start, steps: int, rng, stop=None):
     """
     steps = min(steps, operator.size)
     basis = [start / operator.norm(start)]
-    alphas, betas = [], []
+    alphas: list[float] = []
+    betas: list[float] = []
     eps = np.finfo(operator.dtype).eps
     while True:
         product = operator.matvec(basis[-1])
@@ -47,7 +56,7 @@ def tridiagonalise(operator: Operator, start, steps: int, rng, stop=None):
         basis.append(product / beta)
 
 
-def ritz(alphas, betas):
+def ritz(alphas: ArrayLike, betas: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Eigenvalues and eigenvectors of the tridiagonal matrix, and each one's residual."""
     off = np.asarray(betas[:-1])
     values, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(off, 1) + np.diag(off, -1))
@@ -69,7 +78,7 @@ def lanczos(
     which: str = "largest",
     tol: float = 1e-3,
     max_iterations: int | None = None,
-    start=None,
+    start: Tensor | None = None,
     vectors: bool = False,
     seed: int = 0,
 ) -> Measurement:

@@ -1,12 +1,14 @@
 """A model's loss as a function of one flat vector of weights."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_h0h1 import _autodiff, _keras
+from keras_h0h1._types import Data, Tensor
 from keras_h0h1.curvature.batches import Batches, examples
 from keras_h0h1.curvature.operators import Operator
 from keras_h0h1.curvature.selection import select_variables
@@ -60,7 +62,7 @@ class Objective:
         layers: Callable | Sequence | None = None,
         training: bool = False,
         jit_compile: bool | str = "auto",
-    ):
+    ) -> None:
         if not model.built:
             raise ValueError(f"`model` must be built. Received: model={model!r}")
         if loss is None and getattr(model, "_compile_loss", None) is None and not model.losses:
@@ -151,7 +153,7 @@ class Objective:
 
     def _gauss_newton_product(self, values, rest, state, batch, vector):
         x, y, weight = batch
-        structure = []
+        structure: list[Any] = []
 
         def inner(weights):
             with self._scope(weights, rest, state):
@@ -196,7 +198,7 @@ class Objective:
                 mean = mean + share * (result - mean)
         return mean
 
-    def weights(self):
+    def weights(self) -> Tensor:
         """The selected weights as one flat vector: a copy, which later steps leave alone."""
         return _autodiff.copy(self._flat(self._arguments()[0]))
 
@@ -204,23 +206,23 @@ class Objective:
         """Returns when the step that computes the current weights is done, to time what follows."""
         _autodiff.wait(self._arguments()[0])
 
-    def loss(self, batches) -> float:
+    def loss(self, batches: Data) -> float:
         """The objective at the current weights, as a Python float."""
         return float(self._mean(self._compiled_loss, batches, self._arguments()))
 
-    def gradient(self, batches):
+    def gradient(self, batches: Data) -> tuple[Tensor, Tensor]:
         """`(loss, gradient)` at the current weights: a scalar tensor and a flat vector."""
         return self.snapshot(batches)[:2]
 
-    def snapshot(self, batches):
+    def snapshot(self, batches: Data) -> tuple[Tensor, Tensor, Tensor]:
         """`(loss, gradient, weights)` of this moment; later steps leave all three alone."""
         return self._mean(self._compiled_gradient, batches, self._arguments())
 
-    def hessian(self, batches) -> Operator:
+    def hessian(self, batches: Data) -> Operator:
         """The Hessian. It follows the model: each product takes the weights of that moment."""
         return self._operator(self._compiled_hessian, batches)
 
-    def gauss_newton(self, batches) -> Operator:
+    def gauss_newton(self, batches: Data) -> Operator:
         """The generalised Gauss-Newton matrix; it follows the model as `hessian` does."""
         return self._operator(self._compiled_gauss_newton, batches)
 
@@ -233,7 +235,7 @@ class Objective:
 
         return Operator(self.size, matvec, self.dtype)
 
-    def mask(self, layers):
+    def mask(self, layers: Any) -> Tensor:
         """A 0/1 vector of the weights in `layers`: `hessian(...).scaled(mask)` is their block.
 
         All blocks share the compiled product of the whole.

@@ -1,22 +1,26 @@
 """The papers' figure: curvature against loss, coloured by progress."""
 
+import os
+from typing import Any
+
 import numpy as np
 
 from keras_h0h1._figures import BLACK, ORANGE, new_figure
+from keras_h0h1._types import ArrayLike, Axes
 
 
 def plot_smoothness(
-    steps,
-    losses,
-    curvatures,
-    fit=None,
+    steps: ArrayLike,
+    losses: ArrayLike,
+    curvatures: ArrayLike,
+    fit: Any = None,
     *,
     ylabel: str = "curvature",
     title: str | None = None,
-    path=None,
-    ax=None,
+    path: str | os.PathLike | None = None,
+    ax: Axes | None = None,
     colorbar: bool = True,
-):
+) -> Axes:
     r"""Draws one point a measurement, the fitted line and the upper envelope.
 
     Args:
@@ -41,7 +45,7 @@ def plot_smoothness(
     if colorbar:
         ax.figure.colorbar(points, ax=ax, label="step")
     if fit is not None:
-        grid = np.linspace(*fit.valid_range, 200)
+        grid = np.linspace(fit.valid_range[0], fit.valid_range[1], 200)
         rho = "" if fit.rho == 1.0 else rf"^{{{fit.rho:.2g}}}"
         gap = "f" if fit.f_star == 0.0 else rf"(f - {fit.f_star:.3g})"
         ax.plot(

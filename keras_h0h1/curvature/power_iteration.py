@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_integer, check_number
 from keras_h0h1.curvature.operators import Operator
 from keras_h0h1.curvature.results import Measurement
@@ -14,7 +15,7 @@ def power_iteration(
     *,
     tol: float = 1e-3,
     max_iterations: int = 100,
-    start=None,
+    start: Tensor | None = None,
     seed: int = 0,
 ) -> Measurement:
     r"""The eigenvalue of largest magnitude, with its sign.

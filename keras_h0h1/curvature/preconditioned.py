@@ -1,16 +1,24 @@
 """The curvature that Adam sees."""
 
+from typing import Any
+
+import keras
 import numpy as np
 from keras import ops
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Data, Tensor
 from keras_h0h1._validation import check_number
 from keras_h0h1.curvature.lanczos import lanczos
 from keras_h0h1.curvature.objective import Objective
 from keras_h0h1.curvature.results import Measurement
 
 
-def second_moment_scale(objective: Objective, optimizer=None, epsilon: float | None = None):
+def second_moment_scale(
+    objective: Objective,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    epsilon: float | None = None,
+) -> Tensor:
     r"""$P^{-1/2}$ as a flat vector, $P = \operatorname{diag}(\sqrt{\hat v} + \epsilon)$.
 
     $\hat v = v / (1 - \beta_2^t)$ is the second moment with its bias removed, as the next step
@@ -39,7 +47,12 @@ def second_moment_scale(objective: Objective, optimizer=None, epsilon: float | N
 
 
 def preconditioned_sharpness(
-    objective: Objective, batches, *, optimizer=None, epsilon: float | None = None, **options
+    objective: Objective,
+    batches: Data,
+    *,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    epsilon: float | None = None,
+    **options: Any,
 ) -> Measurement:
     r"""The largest eigenvalue of $P^{-1/2} H P^{-1/2}$, that of $P^{-1} H$ too.
 

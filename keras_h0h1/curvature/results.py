@@ -39,9 +39,9 @@ class Spectrum(Measurement):
         weights: Their weights, which sum to 1.
     """
 
-    grid: np.ndarray = dataclasses.field(default=None, repr=False)
-    nodes: np.ndarray = dataclasses.field(default=None, repr=False)
-    weights: np.ndarray = dataclasses.field(default=None, repr=False)
+    grid: Any = dataclasses.field(default=None, repr=False)
+    nodes: Any = dataclasses.field(default=None, repr=False)
+    weights: Any = dataclasses.field(default=None, repr=False)
 
     def moment(self, order: int) -> float:
         """Mean of the eigenvalues' `order`-th power (times the size: the trace of $H^{order}$)."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import keras
 
 
-def select_variables(model, layers: Callable | Sequence | None = None) -> list[int]:
+def select_variables(model: keras.Model, layers: Callable | Sequence | None = None) -> list[int]:
     """Indices into `model.trainable_variables`.
 
     Args:
@@ -26,7 +26,7 @@ def select_variables(model, layers: Callable | Sequence | None = None) -> list[i
     else:
         if isinstance(layers, str | keras.layers.Layer):
             layers = [layers]
-        chosen = set()
+        found: set[int] = set()
         for layer in layers:
             if isinstance(layer, keras.layers.Layer):
                 own = {id(v) for v in layer.trainable_variables}
@@ -35,8 +35,8 @@ def select_variables(model, layers: Callable | Sequence | None = None) -> list[i
                 matches = {i for i, v in enumerate(variables) if f"/{layer}/" in f"/{v.path}/"}
             if not matches:
                 raise ValueError(_nothing(variables, "layers", getattr(layer, "name", layer)))
-            chosen |= matches
-        chosen = sorted(chosen)
+            found |= matches
+        chosen = sorted(found)
     if not chosen:
         raise ValueError(_nothing(variables, "layers", layers))
     return chosen
@@ -47,7 +47,7 @@ def _nothing(variables, name, value):
     return f"No trainable variable matches; there are: {paths}. Received: {name}={value!r}"
 
 
-def blocks(model, depth: int = 1) -> dict[str, list[str]]:
+def blocks(model: keras.Model, depth: int = 1) -> dict[str, list[str]]:
     """Groups a model's trainable variables by the first `depth` components of their paths.
 
     Returns:

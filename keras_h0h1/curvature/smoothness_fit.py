@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
 from keras_h0h1.step_sizes import curvature_bound
 
 
@@ -77,11 +78,11 @@ class SmoothnessFit:
             "rho": self.rho,
         }
 
-    def curvature(self, loss):
+    def curvature(self, loss: ArrayLike) -> np.ndarray:
         """The fitted curvature at a loss."""
         return curvature_bound(np.asarray(loss, "float64"), self.H0, self.H1, self.f_star, self.rho)
 
-    def upper(self, loss):
+    def upper(self, loss: ArrayLike) -> np.ndarray:
         """The upper envelope at a loss."""
         return curvature_bound(
             np.asarray(loss, "float64"), self.H0_upper, self.H1_upper, self.f_star, self.rho

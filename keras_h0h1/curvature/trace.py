@@ -87,7 +87,8 @@ def hutchpp(operator: Operator, *, products: int = 30, seed: int = 0) -> Measure
     products = check_integer("products", products, low=6)
     third = products // 3
     rng = np.random.default_rng(seed)
-    basis, used = [], 0
+    basis: list[Tensor] = []
+    used = 0
     for _ in range(min(third, operator.size)):
         sketch = operator.matvec(operator.rademacher(rng))
         used += 1

@@ -1,6 +1,7 @@
 """A wrapper that offers what the wrapped optimizer offers."""
 
 import inspect
+from typing import Any
 
 import keras
 
@@ -27,7 +28,7 @@ class DelegatingOptimizer(keras.optimizers.Optimizer):
 
     _own = frozenset({"name", "built", "inner_optimizer"})
 
-    def __init_subclass__(cls, **arguments):
+    def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         for name in dir(keras.optimizers.Optimizer):
             defined = any(
@@ -42,19 +43,19 @@ class DelegatingOptimizer(keras.optimizers.Optimizer):
         """Sets the inner optimizer, whose options take the place of the wrapper's own."""
         self.inner_optimizer = optimizer
         # What the base class's constructor has left would hide the inner optimizer's values.
-        for name in list(vars(self)):
+        for name in list(self.__dict__):
             if not name.startswith("_") and name not in self._own:
-                del vars(self)[name]
+                del self.__dict__[name]
 
     def _build_wrapper(self, variables) -> None:
         """Keras' own `build`, without the averages and sums that the inner optimizer has."""
-        vars(self).update(use_ema=False, gradient_accumulation_steps=None)
+        self.__dict__.update(use_ema=False, gradient_accumulation_steps=None)
         try:
             keras.optimizers.Optimizer.build(self, variables)
         finally:
-            del vars(self)["use_ema"], vars(self)["gradient_accumulation_steps"]
+            del self.__dict__["use_ema"], self.__dict__["gradient_accumulation_steps"]
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         inner = vars(self).get("inner_optimizer")
         if inner is None or name.startswith("_"):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
@@ -65,7 +66,7 @@ class DelegatingOptimizer(keras.optimizers.Optimizer):
             return own.__get__(self)
         return getattr(inner, name)
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         inner = vars(self).get("inner_optimizer")
         if inner is None or name.startswith("_"):
             super().__setattr__(name, value)
@@ -77,7 +78,7 @@ class DelegatingOptimizer(keras.optimizers.Optimizer):
         else:
             super().__setattr__(name, value)
 
-    def __delattr__(self, name):
+    def __delattr__(self, name: str) -> None:
         # Whatever `__setattr__` put there, as `unittest.mock.patch.object` does.
         inner = vars(self).get("inner_optimizer")
         if name in vars(self) or inner is None or name not in vars(inner):
@@ -95,12 +96,12 @@ class DelegatingOptimizer(keras.optimizers.Optimizer):
                 f"built with {getattr(self, name)!r}"
             )
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         inner = vars(self).get("inner_optimizer")
         public = [name for name in dir(inner) if not name.startswith("_")]
         return sorted({*super().__dir__(), *public})
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         inner = self.inner_optimizer
         options = inner.get_config()
         options.pop("name", None)

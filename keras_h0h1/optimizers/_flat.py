@@ -1,9 +1,10 @@
 """A loss-aware optimizer whose configuration is its own arguments, without the optimizer inside."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 
+from keras_h0h1._types import Config
 from keras_h0h1.optimizers.loss_aware import LossAware
 from keras_h0h1.schedules.based import read_schedules
 
@@ -30,5 +31,5 @@ class FlatOptimizer(LossAware):
         return {**config, "name": self.name}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
         return cls(**read_schedules(config))

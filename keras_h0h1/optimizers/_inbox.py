@@ -1,6 +1,7 @@
 """Where the loss is between `scale_loss` and `apply`, and what to say where it is missing."""
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Tensor
 
 _NO_LOSS = (
     "`LossAware` was asked to apply gradients, but no loss reached it in this step. "
@@ -33,13 +34,13 @@ class Inbox:
     because Keras runs that in a scope it throws away.
     """
 
-    def __init__(self):
-        self._losses = {}
+    def __init__(self) -> None:
+        self._losses: dict[int, Tensor] = {}
 
-    def put(self, loss) -> None:
+    def put(self, loss: Tensor) -> None:
         self._losses[_keras.replica_key()] = loss
 
-    def take(self):
+    def take(self) -> Tensor | None:
         return self._losses.pop(_keras.replica_key(), None)
 
 

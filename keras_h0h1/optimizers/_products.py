@@ -1,9 +1,13 @@
 """Inner optimizers whose step depends on all variables together, through inner products."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_number
 from keras_h0h1.schedules.momentum_model import check_beta
 
@@ -31,15 +35,19 @@ class ProductsOptimizer(_keras.OwnDecayOptimizer):
     Subclasses define `direction`, `products` and `updates`.
     """
 
-    def direction(self, gradient, variable, count):
+    def direction(self, gradient: Tensor, variable: keras.Variable, count: Tensor) -> tuple:
         """What this gradient makes of the averages, after `count` steps. No variable is moved."""
         raise NotImplementedError
 
-    def updates(self, gradient, variable, learning_rate, state) -> list:
+    def updates(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor, state: Any
+    ) -> list:
         """Pairs of a variable and its new value."""
         raise NotImplementedError
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
+    ) -> None:
         state = _keras.get_schedule(self).current_state()
         gradient = ops.cast(ops.convert_to_tensor(gradient, sparse=False), variable.dtype)
         for target, value in self.updates(gradient, variable, learning_rate, state):
@@ -53,12 +61,18 @@ class ProductsOptimizer(_keras.OwnDecayOptimizer):
 class MomentumModel(ProductsOptimizer):
     """The vector half of MoMo and, with `beta_2`, of MoMoAdam."""
 
-    def __init__(self, learning_rate, beta_2=None, epsilon=0.0, **options):
+    def __init__(
+        self,
+        learning_rate: Tensor,
+        beta_2: float | None = None,
+        epsilon: float = 0.0,
+        **options: Any,
+    ) -> None:
         super().__init__(learning_rate, **options)
         self.beta_2 = None if beta_2 is None else check_beta("beta_2", beta_2)
         self.epsilon = check_number("epsilon", epsilon, low=0.0)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -66,7 +80,7 @@ class MomentumModel(ProductsOptimizer):
         if self.beta_2 is not None:
             self._velocities = self.add_optimizer_variables(variables, "velocity")
 
-    def direction(self, gradient, variable, count):
+    def direction(self, gradient: Tensor, variable: keras.Variable, count: Tensor) -> tuple:
         """The averages of the gradient and of its square, and the preconditioned direction."""
         beta = _like(_keras.get_schedule(self).momentum(count), gradient)
         average = _value(_keras.state_of(self, variable, self._momentums))
@@ -78,7 +92,9 @@ class MomentumModel(ProductsOptimizer):
         correction = _like(1.0 - self.beta_2 ** (count + 1.0), gradient)
         return average, square, average / (self.epsilon + ops.sqrt(square / correction))
 
-    def products(self, gradients, variables, state) -> dict:
+    def products(
+        self, gradients: Sequence[Tensor], variables: Sequence[keras.Variable], state: Any
+    ) -> dict:
         """The scalars of MoMo's formula, for the gradient of the step to come."""
         squared = product = gradient_product = 0.0
         for gradient, variable in zip(gradients, variables, strict=True):
@@ -95,7 +111,9 @@ class MomentumModel(ProductsOptimizer):
             "weight_decay": self.weight_decay or 0.0,
         }
 
-    def updates(self, gradient, variable, learning_rate, state) -> list:
+    def updates(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor, state: Any
+    ) -> list:
         schedule = _keras.get_schedule(self)
         average, square, direction = self.direction(gradient, variable, state["count"] - 1.0)
         weight = _value(variable)
@@ -113,13 +131,15 @@ class MomentumModel(ProductsOptimizer):
 class PreconditionedHeavyBall(ProductsOptimizer):
     """The vector half of NGN-MD: heavy ball along the gradient over the root of its square."""
 
-    def __init__(self, learning_rate, beta_1, beta_2, epsilon, **options):
+    def __init__(
+        self, learning_rate: Tensor, beta_1: float, beta_2: float, epsilon: float, **options: Any
+    ) -> None:
         super().__init__(learning_rate, **options)
         self.beta_1 = check_beta("beta_1", beta_1)
         self.beta_2 = check_beta("beta_2", beta_2)
         self.epsilon = check_number("epsilon", epsilon, low=0.0)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -127,14 +147,16 @@ class PreconditionedHeavyBall(ProductsOptimizer):
             variables, ["momentum", "velocity"]
         )
 
-    def direction(self, gradient, variable, count):
+    def direction(self, gradient: Tensor, variable: keras.Variable, count: Tensor) -> tuple:
         """The average square of the gradient, and the gradient over its corrected root."""
         square = _value(_keras.state_of(self, variable, self._velocities))
         square = self.beta_2 * square + (1.0 - self.beta_2) * gradient * gradient
         correction = _like(1.0 - self.beta_2 ** (count + 1.0), gradient)
         return square, gradient / (self.epsilon + ops.sqrt(square / correction))
 
-    def products(self, gradients, variables, state) -> dict:
+    def products(
+        self, gradients: Sequence[Tensor], variables: Sequence[keras.Variable], state: Any
+    ) -> dict:
         """The squared norm of the gradient in the scalar product of the preconditioner."""
         squared = 0.0
         for gradient, variable in zip(gradients, variables, strict=True):
@@ -143,7 +165,9 @@ class PreconditionedHeavyBall(ProductsOptimizer):
             squared = squared + _inner_product(gradient, direction)
         return {"squared_norm": squared}
 
-    def updates(self, gradient, variable, learning_rate, state) -> list:
+    def updates(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor, state: Any
+    ) -> list:
         square, direction = self.direction(gradient, variable, state["count"] - 1.0)
         weight, rate = _value(variable), _like(learning_rate, gradient)
         momentum = _keras.state_of(self, variable, self._momentums)
@@ -156,17 +180,19 @@ class PreconditionedHeavyBall(ProductsOptimizer):
 class HeavyBall(keras.optimizers.Optimizer):
     """The vector half of NGN-M: heavy ball whose new part is multiplied by 1 - momentum."""
 
-    def __init__(self, learning_rate, momentum, **options):
+    def __init__(self, learning_rate: Tensor, momentum: float, **options: Any) -> None:
         super().__init__(learning_rate, **options)
         self.momentum = check_beta("momentum", momentum)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
         self._momentums = self.add_optimizer_variables(variables, "momentum")
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
+    ) -> None:
         gradient = ops.cast(ops.convert_to_tensor(gradient, sparse=False), variable.dtype)
         momentum = _keras.state_of(self, variable, self._momentums)
         rate = _like(learning_rate, gradient)

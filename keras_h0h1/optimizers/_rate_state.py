@@ -1,11 +1,15 @@
 """The variables of one loss-driven schedule, and how one step moves them."""
 
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 from keras import initializers, ops
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_number, check_representable
 from keras_h0h1.schedules import LossDrivenSchedule
 
@@ -24,7 +28,13 @@ class RateState:
         shared: Variables by name that other states hold too and no step moves.
     """
 
-    def __init__(self, leaf, schedule: LossDrivenSchedule, add_variable, shared=None):
+    def __init__(
+        self,
+        leaf: keras.optimizers.Optimizer,
+        schedule: LossDrivenSchedule,
+        add_variable: Callable[..., keras.Variable],
+        shared: dict[str, keras.Variable] | None = None,
+    ) -> None:
         self.leaf = leaf
         self.schedule = schedule
         self._warned = False
@@ -54,26 +64,26 @@ class RateState:
         }
         schedule.bind(self.variables)
 
-    def rate(self):
+    def rate(self) -> Tensor:
         """The effective rate of the last step; before the first, of the step to come."""
         last_step = ops.maximum(_keras.get_iterations(self.leaf) - 1, 0)
         return self.schedule.effective_rate(last_step, self.schedule.current_state())
 
-    def base_rate(self):
+    def base_rate(self) -> Tensor:
         """The base rate of the last step; before the first, of the step to come."""
         return self.base_rate_of(self.schedule)
 
-    def base_rate_of(self, schedule: LossDrivenSchedule):
+    def base_rate_of(self, schedule: LossDrivenSchedule) -> Tensor:
         """`base_rate` by another schedule that is bound to the same variables."""
         last_step = ops.maximum(_keras.get_iterations(self.leaf) - 1, 0)
         return schedule.base_rate(last_step, schedule.current_state())
 
-    def factor(self):
+    def factor(self) -> Tensor:
         """The loss-driven factor of the last step."""
         return self.schedule.factor(self.schedule.current_state())
 
     @property
-    def C(self):
+    def C(self) -> Any:
         """The variable that holds the constant of the practical rule."""
         if "C" not in self.variables:
             raise AttributeError(
@@ -83,7 +93,7 @@ class RateState:
         return self.variables["C"]
 
     @C.setter
-    def C(self, value) -> None:
+    def C(self, value: Any) -> None:
         variable = self.C
         value = value if isinstance(value, float) else ops.convert_to_numpy(value)
         value = check_number("C", value, low=0.0, strict=True)
@@ -92,7 +102,7 @@ class RateState:
             # The number counts from here on, not what the first losses say.
             self.variables["tuned"].assign(0.0)
 
-    def warn_once(self, state=None) -> None:
+    def warn_once(self, state: Any = None) -> None:
         """Warns of what the schedule has to say about the losses it saw, once.
 
         Args:
@@ -110,7 +120,12 @@ class RateState:
             self._warned = True
             warnings.warn(message, UserWarning, stacklevel=2)
 
-    def advance(self, loss, gradients, variables=None) -> None:
+    def advance(
+        self,
+        loss: Tensor,
+        gradients: Sequence[Tensor],
+        variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
         """Takes the loss of one (micro-)batch in. A non-finite loss changes nothing.
 
         Nor does a loss from which the schedule's arithmetic, which ends at the largest number of

@@ -1,10 +1,12 @@
 """The rates of a loss-aware optimizer, as attributes."""
 
+from typing import Any
+
 from keras import ops
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_rate
-from keras_h0h1.optimizers._delegation import DelegatingOptimizer
 from keras_h0h1.optimizers._rate_state import RateState
 from keras_h0h1.optimizers.layerwise import Layerwise
 
@@ -15,10 +17,10 @@ _NOT_BUILT = (
 )
 
 
-class RatesOptimizer(DelegatingOptimizer):
-    """A wrapper that reads and sets the rates of the loss-driven schedules inside it.
+class RateAttributes:
+    """Reads and sets the rates of the loss-driven schedules inside an optimizer.
 
-    Subclasses fill `_states`, one for each schedule.
+    No optimizer itself: a base class of `LossAware`, which fills `_states`, one for each schedule.
     """
 
     _states: tuple[RateState, ...] = ()
@@ -41,7 +43,7 @@ class RatesOptimizer(DelegatingOptimizer):
         return schedule.schedule if isinstance(self.inner_optimizer, Layerwise) else schedule
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Tensor:
         state = self._only_state()
         if "base" in state.variables:
             return state.variables["base"]
@@ -50,7 +52,7 @@ class RatesOptimizer(DelegatingOptimizer):
         return schedule.base_rate(step, schedule.current_state())
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: Any) -> None:
         state = self._only_state()
         if "base" not in state.variables:
             raise TypeError(
@@ -62,7 +64,7 @@ class RatesOptimizer(DelegatingOptimizer):
         state.variables["base"].assign(check_rate("learning_rate", value, _keras.state_dtype()))
 
     @property
-    def optimizers(self):
+    def optimizers(self) -> Any:
         """Those of a `MultiOptimizer` inside."""
         if isinstance(self.inner_optimizer, Layerwise):
             # Keras' callbacks set the rates of all that are here, and there is one to set.
@@ -74,27 +76,27 @@ class RatesOptimizer(DelegatingOptimizer):
         return self.inner_optimizer.optimizers
 
     @property
-    def base_learning_rate(self):
+    def base_learning_rate(self) -> Tensor:
         return self.learning_rate
 
     @base_learning_rate.setter
-    def base_learning_rate(self, value):
+    def base_learning_rate(self, value: Any) -> None:
         self.learning_rate = value
 
     @property
-    def C(self):
+    def C(self) -> Any:
         variable = self._only_state().C
         # Of several groups' variables an `assign` to one would leave the others as they are.
         return variable if len(self._states) == 1 else ops.convert_to_tensor(variable)
 
     @C.setter
-    def C(self, value):
+    def C(self, value: Any) -> None:
         self._only_state()
         for state in self._states:
             state.C = value
 
     @property
-    def effective_learning_rate(self):
+    def effective_learning_rate(self) -> Tensor:
         state = self._only_state()
         if not isinstance(self.inner_optimizer, Layerwise):
             return state.rate()
@@ -102,11 +104,11 @@ class RatesOptimizer(DelegatingOptimizer):
         return state.base_rate_of(self._schedule()) * state.factor()
 
     @property
-    def learning_rate_factor(self):
+    def learning_rate_factor(self) -> Tensor:
         return self._only_state().factor()
 
     @property
-    def observed_loss(self):
+    def observed_loss(self) -> Tensor:
         if not self._states:
             raise AttributeError(_NOT_BUILT.format(self))
         # Each schedule sees the same losses; under accumulation they may end windows apart.

@@ -1,10 +1,13 @@
 """Gradient descent that can take its last step back."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Tensor
 
 # NumPy does not know bfloat16.
 _BFLOAT16_EPS = 2.0**-7
@@ -19,7 +22,7 @@ class RestoringSGD(keras.optimizers.SGD):
 
     takes_steps_back = True
 
-    def build(self, variables) -> None:
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -34,7 +37,9 @@ class RestoringSGD(keras.optimizers.SGD):
             self.add_variable_from_reference(variable, name="previous") for variable in variables
         ]
 
-    def update_step(self, gradient, variable, learning_rate) -> None:
+    def update_step(
+        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
+    ) -> None:
         copy = self._copies[_keras.variable_index(self, variable)]
         back = _keras.get_schedule(self).current_state()["taken_back"] > 0
         rate = ops.cast(learning_rate, variable.dtype)
@@ -45,7 +50,9 @@ class RestoringSGD(keras.optimizers.SGD):
         self.assign(copy, ops.where(back, previous, present))
         self.assign(variable, ops.where(back, previous, moved))
 
-    def was_moved_elsewhere(self, gradients, variables, distance):
+    def was_moved_elsewhere(
+        self, gradients: Sequence[Tensor], variables: Sequence[keras.Variable], distance: Tensor
+    ) -> Tensor:
         """Whether the weights are not where the last step, of length `distance`, has left them.
 
         Somebody else has set them then, `load_weights` for one.

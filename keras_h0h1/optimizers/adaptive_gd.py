@@ -1,9 +1,13 @@
 """Gradient descent with the step that (H0, H1)-smoothness proves."""
 
+from collections.abc import Sequence
+from typing import Self
+
 import keras
 from keras import ops
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Config, Tensor
 from keras_h0h1.optimizers._restoring_sgd import RestoringSGD
 from keras_h0h1.optimizers.loss_aware import LossAware
 from keras_h0h1.schedules import OnlineSmoothnessLearningRate, SmoothnessLearningRate
@@ -136,7 +140,7 @@ class AdaptiveGD(LossAware):
         gradient_accumulation_steps: int | None = None,
         safeguard: bool = True,
         name: str | None = "adaptive_gd",
-    ):
+    ) -> None:
         estimated = isinstance(H0, str) or isinstance(H1, str)
         if estimated:
             if rule not in (None, "sharp"):
@@ -148,7 +152,9 @@ class AdaptiveGD(LossAware):
             schedule = OnlineSmoothnessLearningRate(H0, H1, f_star, rho, safeguard)
         else:
             rule = "paper" if rule is None else rule
-            schedule = SmoothnessLearningRate(H0, H1, f_star=f_star, rho=rho, rule=rule)
+            schedule = SmoothnessLearningRate(
+                cast(float, H0), cast(float, H1), f_star=f_star, rho=rho, rule=rule
+            )
         options = {
             "momentum": momentum,
             "nesterov": nesterov,
@@ -178,7 +184,12 @@ class AdaptiveGD(LossAware):
         values = {name: state.variables.get(name, value) for name, value in given.items()}
         return {name: float(ops.convert_to_numpy(value)) for name, value in values.items()}
 
-    def apply(self, grads, trainable_variables=None, loss=None) -> None:
+    def apply(
+        self,
+        grads: Sequence[Tensor],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+        loss: Tensor | None = None,
+    ) -> None:
         if len(grads) and self.built and isinstance(self.inner_optimizer, RestoringSGD):
             self._forget_a_step_that_was_undone(grads, trainable_variables)
         super().apply(grads, trainable_variables, loss=loss)
@@ -201,14 +212,14 @@ class AdaptiveGD(LossAware):
         if isinstance(self.inner_optimizer, RestoringSGD):
             _refuse(name, value)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         # Flat: the constants and what SGD was given, not the SGD inside, which is a detail.
         config = self.inner_optimizer.get_config()
         del config["learning_rate"]
         return {**config, **self._only_state().schedule.get_config(), "name": self.name}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
         return cls(**config)
 
 

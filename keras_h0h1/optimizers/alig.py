@@ -73,7 +73,7 @@ class ALIG(FlatOptimizer):
         f_min: float = 0.0,
         name: str | None = "alig",
         **options: Any,
-    ):
+    ) -> None:
         schedule = PolyakLearningRate(max_learning_rate, f_min=f_min, eps=eps, variant="sps+")
         momentum = check_number("momentum", momentum, low=0.0, high=1.0)
         inner = keras.optimizers.SGD(schedule, momentum=momentum, nesterov=True, **options)

@@ -1,11 +1,13 @@
 """A learning rate of its own for each group of layers."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
 import keras
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Config, Tensor
 from keras_h0h1._validation import check_number
 from keras_h0h1.schedules import LossDrivenSchedule
 from keras_h0h1.schedules.scaled import ScaledLearningRate
@@ -14,12 +16,14 @@ from keras_h0h1.schedules.scaled import ScaledLearningRate
 class _Groups:
     """Which optimizer a variable belongs to: that of the first pattern that its path matches."""
 
-    def __init__(self, patterns, optimizers):
+    def __init__(
+        self, patterns: Iterable[str | None], optimizers: Iterable[keras.optimizers.Optimizer]
+    ) -> None:
         # The last one, of the pattern None, takes what no other pattern does.
         self.patterns = tuple(patterns)
         self._optimizers = tuple(optimizers)
 
-    def values(self):
+    def values(self) -> tuple:
         return self._optimizers
 
     def index(self, path: str) -> int | None:
@@ -29,8 +33,10 @@ class _Groups:
                 return i
         return None
 
-    def __call__(self, variable):
-        return self._optimizers[self.index(variable.path)]
+    def __call__(self, variable: keras.Variable) -> keras.optimizers.Optimizer:
+        index = self.index(variable.path)
+        assert index is not None, "the last pattern takes every variable"
+        return self._optimizers[index]
 
 
 @keras.saving.register_keras_serializable("keras_h0h1")
@@ -101,7 +107,7 @@ class Layerwise(keras.optimizers.MultiOptimizer):
         multipliers: Mapping[str, float] | Sequence[tuple[str, float]],
         default: float | None = 1.0,
         name: str | None = "layerwise",
-    ):
+    ) -> None:
         self._check_optimizer(optimizer)
         groups = _check_multipliers(multipliers)
         if default is not None:
@@ -160,7 +166,7 @@ class Layerwise(keras.optimizers.MultiOptimizer):
         rates = [_keras.get_schedule(leaf).multiplier for leaf in self.optimizers]
         return dict(zip(self._optimizer_map.patterns, rates, strict=True))
 
-    def build(self, variables) -> None:
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         paths = [variable.path for variable in variables]
@@ -185,7 +191,9 @@ class Layerwise(keras.optimizers.MultiOptimizer):
                 )
         super().build(variables)
 
-    def apply(self, grads, trainable_variables=None) -> None:
+    def apply(
+        self, grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None
+    ) -> None:
         """Applies each gradient with its group's rate, clipped by the norm of all."""
         if self.global_clipnorm:
             # Under a fixed loss scale the groups divide by it, after this.
@@ -194,12 +202,16 @@ class Layerwise(keras.optimizers.MultiOptimizer):
             grads = [g if g is None else g * scale for g in self._clip_gradients(grads)]
         super().apply(grads, trainable_variables)
 
-    def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
+    def exclude_from_weight_decay(
+        self,
+        var_list: Sequence[keras.Variable] | None = None,
+        var_names: Sequence[str] | None = None,
+    ) -> None:
         """As in each Keras optimizer: before `build`; a name matches where it occurs in one."""
         for leaf in self.optimizers:
             leaf.exclude_from_weight_decay(var_list, var_names)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = keras.optimizers.serialize(self.optimizers[0])
         inner = config["config"]
         inner["learning_rate"] = inner["learning_rate"]["config"]["schedule"]
@@ -211,7 +223,7 @@ class Layerwise(keras.optimizers.MultiOptimizer):
         return {"name": self.name, "optimizer": config, "multipliers": pairs, "default": default}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
         config = dict(config)
         config["optimizer"] = keras.saving.deserialize_keras_object(
             config["optimizer"], custom_objects=custom_objects

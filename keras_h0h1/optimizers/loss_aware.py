@@ -1,18 +1,23 @@
 """The wrapper that lets the learning rate of any Keras optimizer see the loss."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
 import keras
 from keras import ops
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import Config, Tensor
+from keras_h0h1.optimizers._delegation import DelegatingOptimizer
 from keras_h0h1.optimizers._inbox import IN_A_MULTI_OPTIMIZER, SCALED_BY_KERAS, Inbox, no_loss_error
 from keras_h0h1.optimizers._rate_state import RateState
-from keras_h0h1.optimizers._rates import RatesOptimizer
+from keras_h0h1.optimizers._rates import RateAttributes
 from keras_h0h1.optimizers.layerwise import Layerwise
 from keras_h0h1.schedules import LossDrivenSchedule
 
 
 @keras.saving.register_keras_serializable("keras_h0h1")
-class LossAware(RatesOptimizer):
+class LossAware(RateAttributes, DelegatingOptimizer):
     """Lets a loss-driven schedule in any Keras optimizer see the loss of the current batch.
 
     The loss is that of the very batch whose gradient is applied, inside the compiled step,
@@ -106,7 +111,9 @@ class LossAware(RatesOptimizer):
             arXiv 2510.03164 (2025).
     """
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer, name: str | None = "loss_aware"):
+    def __init__(
+        self, optimizer: keras.optimizers.Optimizer, name: str | None = "loss_aware"
+    ) -> None:
         if isinstance(optimizer, LossAware):
             raise TypeError(f"`optimizer` is loss-aware already. Received: optimizer={optimizer!r}")
         if not isinstance(optimizer, keras.optimizers.Optimizer):
@@ -178,7 +185,7 @@ class LossAware(RatesOptimizer):
         self._states = ()
         self._adopt_schedules()
 
-    def build(self, variables) -> None:
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         """Builds the inner optimizer, unless it is built, for the model's trainable variables."""
         if self.built:
             return
@@ -192,14 +199,14 @@ class LossAware(RatesOptimizer):
         self._build_wrapper(variables)
 
     @property
-    def variables(self):
+    def variables(self) -> list[keras.Variable]:
         return self._variables + self.inner_optimizer.variables
 
     @property
-    def iterations(self):
+    def iterations(self) -> Any:
         return self.inner_optimizer.iterations
 
-    def set_weights(self, weights) -> None:
+    def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets all variables, in the order of `variables`."""
         if not self.built:
             raise ValueError(
@@ -216,13 +223,15 @@ class LossAware(RatesOptimizer):
         for variable, weight in zip(variables, weights, strict=True):
             variable.assign(weight)
 
-    def apply_gradients(self, grads_and_vars, loss=None):
+    def apply_gradients(
+        self, grads_and_vars: Iterable[tuple[Tensor, keras.Variable]], loss: Tensor | None = None
+    ) -> Any:
         """`apply` with pairs, as in `tf.keras`; returns `iterations`."""
         gradients, variables = zip(*grads_and_vars, strict=True)
         self.apply(list(gradients), list(variables), loss=loss)
         return self.iterations
 
-    def observe(self, loss) -> None:
+    def observe(self, loss: Tensor) -> None:
         """Takes note of the loss of the batch whose gradient is applied next.
 
         Args:
@@ -243,12 +252,17 @@ class LossAware(RatesOptimizer):
         loss = ops.cast(loss, _keras.state_dtype())
         self._inbox.put(_keras.sum_over_replicas(loss))
 
-    def scale_loss(self, loss):
+    def scale_loss(self, loss: Tensor) -> Tensor:
         """Keras' trainers call this once per step, before the gradient is taken."""
         self.observe(loss)
         return self.inner_optimizer.scale_loss(loss)
 
-    def apply(self, grads, trainable_variables=None, loss=None) -> None:
+    def apply(
+        self,
+        grads: Sequence[Tensor],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+        loss: Tensor | None = None,
+    ) -> None:
         """Applies the gradients with the rate that belongs to the loss.
 
         Args:
@@ -277,7 +291,13 @@ class LossAware(RatesOptimizer):
             state.advance(loss, grads, trainable_variables)
         self.inner_optimizer.apply(grads, trainable_variables)
 
-    def stateless_apply(self, optimizer_variables, grads, trainable_variables, loss=None):
+    def stateless_apply(
+        self,
+        optimizer_variables: Sequence[Tensor],
+        grads: Sequence[Tensor],
+        trainable_variables: Sequence[keras.Variable] | None,
+        loss: Tensor | None = None,
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """`apply` for JAX: takes all values and returns the new ones.
 
         Args:
@@ -295,11 +315,11 @@ class LossAware(RatesOptimizer):
         return super().stateless_apply(optimizer_variables, grads, trainable_variables)
 
     @property
-    def loss_scale_factor(self):
+    def loss_scale_factor(self) -> Any:
         return self.inner_optimizer.loss_scale_factor
 
     @loss_scale_factor.setter
-    def loss_scale_factor(self, value):
+    def loss_scale_factor(self, value: Any) -> None:
         # The base class sets it before there is an inner optimizer; LossScaleOptimizer sets it to
         # None on what it wraps, lest the gradient be unscaled twice.
         if "inner_optimizer" in vars(self):
@@ -322,13 +342,13 @@ class LossAware(RatesOptimizer):
         # SwapEMAWeights looks one wrapper deep; loss scaling makes it two.
         return self.inner_optimizer._model_variables_moving_average
 
-    def finalize_variable_values(self, var_list) -> None:
+    def finalize_variable_values(self, var_list: Sequence[keras.Variable] | None) -> None:
         self.inner_optimizer.finalize_variable_values(var_list)
         # Keras calls this at the end of `fit`, the first moment outside the compiled step.
         for state in self._states:
             state.warn_once()
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = {
             "name": self.name,
             "optimizer": keras.optimizers.serialize(self.inner_optimizer),
@@ -341,7 +361,7 @@ class LossAware(RatesOptimizer):
         return config
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
         config = {key: config[key] for key in ("name", "optimizer") if key in config}
         # `keras.optimizers.deserialize` does not know Lamb.
         config["optimizer"] = keras.saving.deserialize_keras_object(

@@ -1,6 +1,10 @@
 """Keras' loss scaling, with the loss passed on."""
 
+from typing import Any
+
 import keras
+
+from keras_h0h1._types import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_h0h1")
@@ -32,7 +36,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
     # What tells this class from Keras' own, which keeps the loss to itself.
     passes_the_loss_on = True
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         # `effective_learning_rate` and whatever else the inner optimizer has to say.
         inner = vars(self).get("inner_optimizer")
         if inner is None or name.startswith("_"):
@@ -40,15 +44,15 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
         return getattr(inner, name)
 
     @property
-    def C(self):
+    def C(self) -> Any:
         """The constant `C` of the optimizer inside, as `LossAware` has it; settable."""
         return self.inner_optimizer.C
 
     @C.setter
-    def C(self, value):
+    def C(self, value: Any) -> None:
         self.inner_optimizer.C = value
 
-    def scale_loss(self, loss):
+    def scale_loss(self, loss: Tensor) -> Tensor:
         if hasattr(self.inner_optimizer, "observe"):
             self.inner_optimizer.observe(loss)
         return super().scale_loss(loss)

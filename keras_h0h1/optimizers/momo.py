@@ -84,7 +84,7 @@ class MoMo(FlatOptimizer):
         adapt_lower_bound: bool = False,
         name: str | None = "momo",
         **options: Any,
-    ):
+    ) -> None:
         schedule = MomentumModelLearningRate(
             learning_rate, beta, False, lower_bound, adapt_lower_bound
         )

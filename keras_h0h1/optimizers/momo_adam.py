@@ -91,7 +91,7 @@ class MoMoAdam(FlatOptimizer):
         adapt_lower_bound: bool = False,
         name: str | None = "momo_adam",
         **options: Any,
-    ):
+    ) -> None:
         schedule = MomentumModelLearningRate(
             learning_rate, check_beta("beta_1", beta_1), True, lower_bound, adapt_lower_bound
         )

@@ -66,6 +66,6 @@ class NGN(FlatOptimizer):
         f_min: float = 0.0,
         name: str | None = "ngn",
         **options: Any,
-    ):
+    ) -> None:
         schedule = NGNLearningRate(learning_rate, f_min)
         super().__init__(keras.optimizers.SGD(schedule, **options), name=name)

@@ -69,6 +69,6 @@ class NGNM(FlatOptimizer):
         f_min: float = 0.0,
         name: str | None = "ngnm",
         **options: Any,
-    ):
+    ) -> None:
         schedule = NGNLearningRate(learning_rate, f_min)
         super().__init__(HeavyBall(schedule, momentum, **options), name=name)

@@ -77,7 +77,7 @@ class NGNMD(FlatOptimizer):
         f_min: float = 0.0,
         name: str | None = "ngnmd",
         **options: Any,
-    ):
+    ) -> None:
         schedule = PreconditionedNGNLearningRate(learning_rate, f_min)
         inner = PreconditionedHeavyBall(schedule, beta_1, beta_2, epsilon, **options)
         super().__init__(inner, name=name)

@@ -85,6 +85,6 @@ class PolyakSGD(FlatOptimizer):
         c: float = 1.0,
         name: str | None = "polyak_sgd",
         **options: Any,
-    ):
+    ) -> None:
         schedule = PolyakLearningRate(max_learning_rate, scaling, f_min, eps, variant, c)
         super().__init__(keras.optimizers.SGD(schedule, **options), name=name)

@@ -1,11 +1,14 @@
 """A base rate times a factor that follows from the step alone."""
 
+from typing import Self, TypeAlias
+
 import keras
 from keras import ops
 
+from keras_h0h1._types import Config, Tensor
 from keras_h0h1.schedules.based import check_base, read_schedules
 
-Schedule = keras.optimizers.schedules.LearningRateSchedule
+Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 
 class MultipliedSchedule(Schedule):
@@ -16,15 +19,15 @@ class MultipliedSchedule(Schedule):
         reason: What to write instead where it is, for the message.
     """
 
-    def __init__(self, base: float | Schedule, reason: str):
+    def __init__(self, base: float | Schedule, reason: str) -> None:
         super().__init__()
         self.base = check_base("base", base, reason)
 
-    def multiplier(self, step):
+    def multiplier(self, step: Tensor) -> Tensor:
         """The factor of the update before which `step` others were taken, a float tensor."""
         raise NotImplementedError
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         multiplier = self.multiplier(step)
         if not isinstance(self.base, Schedule):
             return self.base * multiplier
@@ -39,11 +42,11 @@ class MultipliedSchedule(Schedule):
         return {"base": base}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         return cls(**read_schedules(config))
 
 
-def update_number(step, steps_per_update: int):
+def update_number(step: Tensor, steps_per_update: int) -> Tensor:
     """$t = 1, 2, ...$: which update Keras' count of micro-batches belongs to, in floatx."""
     update = ops.floor_divide(ops.convert_to_tensor(step), steps_per_update)
     return ops.cast(update, keras.config.floatx()) + 1.0

@@ -1,11 +1,15 @@
 """The picture of a simulated schedule."""
 
+import os
+from typing import Any
+
 import numpy as np
 
 from keras_h0h1._figures import BLACK, BLUE, GREEN, ORANGE, new_figure
+from keras_h0h1._types import Figure
 
 
-def draw(run, path=None, title: str | None = None):
+def draw(run: Any, path: str | os.PathLike | None = None, title: str | None = None) -> Figure:
     """Loss, factor and rates of a `Simulation`, one below the other; returns the figure."""
     has_loss = bool(np.isfinite(run.batch_loss).any())
     has_factor = has_loss and bool(np.isfinite(run.learning_rate_factor).any())

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from keras_h0h1 import self_tuning
+from keras_h0h1._types import Numeric, Tensor
 from keras_h0h1._validation import check_integer, check_number
 
 # Time constants of the two averages, 25 and 100 steps: the trend is that of the last hundred.
@@ -75,7 +76,7 @@ class AutoC:
     tolerance: float = 0.05
     patience: float | None = 300.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check = {
             "fraction": check_number("fraction", self.fraction, low=0.0, high=1.0, strict=True),
             "first": check_integer("first", self.first, low=1),
@@ -103,7 +104,7 @@ class AutoC:
             "risen": 0.0,
         }
 
-    def update(self, state: dict[str, Any], loss, f_star) -> dict[str, Any]:
+    def update(self, state: dict[str, Any], loss: Tensor, f_star: Numeric) -> dict[str, Any]:
         """The entries after a finite loss, `C` among them."""
         one = ops.ones_like(loss)
         # A first loss at the bound itself says nothing about the size of the losses to come.
@@ -133,7 +134,7 @@ class AutoC:
         new["release"] = ops.minimum(state["release"] + added, one)
         return new
 
-    def limited(self, state: dict[str, Any], factor):
+    def limited(self, state: dict[str, Any], factor: Tensor) -> Tensor:
         """The factor, at most `1 / min_steps` above that of the last step."""
         if self.min_steps is None:
             return factor

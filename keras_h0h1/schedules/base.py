@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_h0h1 import _keras
+from keras_h0h1._types import ArrayLike, Figure, Tensor
 from keras_h0h1._validation import check_representable, largest_rate
 
 State = dict[str, Any]
@@ -41,19 +42,19 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
             averages of the loss and of the gradient belong together.
     """
 
-    needs_gradient_norm = False
-    judges_non_finite = False
+    needs_gradient_norm: bool = False
+    judges_non_finite: bool = False
     needs_products = False
 
     # The lower bound on the loss below which the gap counts as 0; "auto" begins with 0. `None`:
     # losses below a bound are the subclass's own affair, and no warning tells of them.
-    f_star: float | str | None = None
+    f_star: Any = None
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._variables: Mapping[str, keras.Variable] | None = None
         self._in_use = False
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and vars(self).get("_in_use"):
             raise AttributeError(
                 f"`{name}` of a schedule that an optimizer uses has no effect on that optimizer, "
@@ -66,7 +67,7 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
         """Names and first values of the scalars that this schedule remembers."""
         raise NotImplementedError
 
-    def update(self, state: State, loss, gradient_norm=None) -> State:
+    def update(self, state: State, loss: Tensor, gradient_norm: Tensor | None = None) -> State:
         """The entries of `state` that change once a finite `loss` was seen.
 
         `state["step"]` is the count of steps that Keras passes to schedules.
@@ -83,7 +84,14 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
             own["taken"] = 0.0
         return own | self.initial_state()
 
-    def advance(self, state: State, step, loss, gradient_norm=None, usable=True) -> State:
+    def advance(
+        self,
+        state: State,
+        step: Tensor,
+        loss: Tensor,
+        gradient_norm: Tensor | None = None,
+        usable: Tensor = True,
+    ) -> State:
         """The entries after a step's loss; what is not finite leaves them as they were.
 
         Args:
@@ -132,19 +140,19 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
             f"Received: loss={float(lowest):g}, f_star={self.f_star:g}"
         ]
 
-    def base_rate(self, step, state: State):
+    def base_rate(self, step: Tensor, state: State) -> Tensor:
         """The rate before the loss-driven factor."""
         raise NotImplementedError
 
-    def factor(self, state: State):
+    def factor(self, state: State) -> Tensor:
         """The loss-driven factor."""
         return state["factor"]
 
-    def rate(self, step, state: State):
+    def rate(self, step: Tensor, state: State) -> Tensor:
         """The rate by the formula, `base_rate * factor`."""
         return self.base_rate(step, state) * self.factor(state)
 
-    def effective_rate(self, step, state: State):
+    def effective_rate(self, step: Tensor, state: State) -> Tensor:
         """The rate that reaches the weights: `rate`, or the last usable one where it is not usable.
 
         A rate is usable if it is finite, not negative and so small that its square is finite.
@@ -205,16 +213,16 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
             )
         return {name: ops.convert_to_tensor(v) for name, v in self._variables.items()}
 
-    def plot(self, losses, **arguments):
+    def plot(self, losses: ArrayLike, **arguments: Any) -> Figure:
         """Draws what the schedule does along given losses: `keras_h0h1.schedules.plot`."""
         from keras_h0h1.schedules.simulation import plot
 
         return plot(self, losses, **arguments)
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         return self.effective_rate(step, self.current_state())
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         try:
             config = self.get_config()
         except NotImplementedError:  # Of a base schedule that is not serialisable.

@@ -1,12 +1,15 @@
 """The part that schedules with a base rate share: a float that can be set, or a Keras schedule."""
 
+from typing import Self
+
 import keras
 from keras import ops
 
+from keras_h0h1._types import Config, Tensor
 from keras_h0h1._validation import check_number, check_rate
 from keras_h0h1.schedules.base import LossDrivenSchedule, State
 
-Base = float | keras.optimizers.schedules.LearningRateSchedule
+Base: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 class BasedSchedule(LossDrivenSchedule):
@@ -16,7 +19,7 @@ class BasedSchedule(LossDrivenSchedule):
     `own_config()`, the other arguments, and `update`, which returns `"factor"`.
     """
 
-    def __init__(self, base: Base, argument: str):
+    def __init__(self, base: Base, argument: str) -> None:
         super().__init__()
         self._argument = argument
         self.base = check_base(argument, base)
@@ -41,13 +44,13 @@ class BasedSchedule(LossDrivenSchedule):
         # No rate before the first loss: a step that comes without one moves nothing.
         return {"factor": 0.0} | ({} if self._scheduled else {"base": self.base})
 
-    def base_rate(self, step, state: State):
+    def base_rate(self, step: Tensor, state: State) -> Tensor:
         if "base" in state:
             return state["base"]
         # Keras' schedules answer in float32 whatever floatx says.
         return ops.cast(self.base(step), state["factor"].dtype)
 
-    def over_base(self, rate, base):
+    def over_base(self, rate: Tensor, base: Tensor) -> Tensor:
         """The factor of a rate: rate / base, and 0 where the base is 0."""
         positive = base > 0.0
         safe = ops.where(positive, base, ops.ones_like(base))
@@ -64,20 +67,20 @@ class BasedSchedule(LossDrivenSchedule):
 
     def _current(self, name: str, value: float) -> float:
         """The number in the state, as it was given where it was not set since."""
-        if not self.bound:
+        if self._variables is None:
             return value
         stored = ops.convert_to_numpy(self._variables[name])
         # Not as the dtype of the state rounds it.
         return value if stored == stored.dtype.type(value) else float(stored)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         base = self._current_base()
         if self._scheduled:
             base = keras.optimizers.schedules.serialize(base)
         return {self._argument: base, **self.own_config()}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         return cls(**read_schedules(config))
 
 

@@ -5,6 +5,7 @@ import math
 import keras
 
 from keras_h0h1 import warmup_factors
+from keras_h0h1._types import Config, Tensor
 from keras_h0h1._validation import check_number
 from keras_h0h1.schedules.base import LossDrivenSchedule, State
 
@@ -57,7 +58,7 @@ class GradientNormLearningRate(LossDrivenSchedule):
 
     needs_gradient_norm = True
 
-    def __init__(self, L0: float, L1: float):
+    def __init__(self, L0: float, L1: float) -> None:
         super().__init__()
         self.L0 = check_number("L0", L0, low=0.0)
         self.L1 = check_number("L1", L1, low=0.0)
@@ -73,18 +74,18 @@ class GradientNormLearningRate(LossDrivenSchedule):
     def initial_state(self) -> dict[str, float]:
         return {"rate": float(warmup_factors.gradient_norm_rate(0.0, self.L0, self.L1))}
 
-    def update(self, state: State, loss, gradient_norm=None) -> State:
+    def update(self, state: State, loss: Tensor, gradient_norm: Tensor | None = None) -> State:
         return {"rate": warmup_factors.gradient_norm_rate(gradient_norm, self.L0, self.L1)}
 
-    def base_rate(self, step, state: State):
+    def base_rate(self, step: Tensor, state: State) -> Tensor:
         # With L0 = 0 the rate grows without bound near a stationary point: no number is its base.
         return 1.0 / self.L0 if self.L0 > 0.0 else math.nan
 
-    def factor(self, state: State):
+    def factor(self, state: State) -> Tensor:
         return state["rate"] * (self.L0 if self.L0 > 0.0 else math.nan)
 
-    def rate(self, step, state: State):
+    def rate(self, step: Tensor, state: State) -> Tensor:
         return state["rate"]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"L0": self.L0, "L1": self.L1}

@@ -1,11 +1,13 @@
 """The practical rule: any base schedule, warmed up by the loss itself."""
 
 import dataclasses
+from typing import Self
 
 import keras
 from keras import ops
 
 from keras_h0h1 import self_tuning, step_sizes
+from keras_h0h1._types import Config, Tensor
 from keras_h0h1._validation import check_number
 from keras_h0h1.schedules.auto_c import AutoC
 from keras_h0h1.schedules.base import State
@@ -99,7 +101,7 @@ class LossAdaptiveLearningRate(BasedSchedule):
         spike_threshold: float | None = None,
         *,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule | None = None,
-    ):
+    ) -> None:
         if (base is None) == (learning_rate is None):
             raise TypeError(
                 "Pass the base rate once, as `base` or as `learning_rate`. "
@@ -134,7 +136,7 @@ class LossAdaptiveLearningRate(BasedSchedule):
         return AutoC() if self.C == "auto" else None
 
     def constants(self) -> dict[str, float]:
-        numbers = {"rho": self.rho, "smoothing": self.smoothing or 0.0}
+        numbers: dict[str, float] = {"rho": self.rho, "smoothing": self.smoothing or 0.0}
         numbers |= {"min_factor": self.min_factor}
         numbers |= {"C": self.C} if self.auto is None else self.auto.constants()
         if self.f_star != "auto":
@@ -168,8 +170,8 @@ class LossAdaptiveLearningRate(BasedSchedule):
             state |= self._guard.initial_state()
         return state
 
-    def update(self, state: State, loss, gradient_norm=None) -> State:
-        new = {}
+    def update(self, state: State, loss: Tensor, gradient_norm: Tensor | None = None) -> State:
+        new: dict[str, Tensor] = {}
         f_star, batch_loss = self.f_star, loss
         if f_star == "auto":
             f_star = self_tuning.lower_bound(state["lowest_loss"])
@@ -217,7 +219,7 @@ class LossAdaptiveLearningRate(BasedSchedule):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         config = dict(config)
         if isinstance(config["C"], dict):
             config["C"] = AutoC(**config["C"])

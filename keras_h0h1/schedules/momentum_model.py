@@ -1,9 +1,12 @@
 """MoMo's step size, from averages of the loss and of the gradient."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_h0h1 import polyak
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_number
 from keras_h0h1.schedules.base import State
 from keras_h0h1.schedules.based import Base, BasedSchedule
@@ -34,7 +37,7 @@ class MomentumModelLearningRate(BasedSchedule):
         corrected: bool,
         lower_bound: float = 0.0,
         adapt_lower_bound: bool = False,
-    ):
+    ) -> None:
         super().__init__(learning_rate, "learning_rate")
         self.beta = check_beta("beta", beta)
         self.corrected = corrected
@@ -53,17 +56,17 @@ class MomentumModelLearningRate(BasedSchedule):
             state["estimate"] = self.lower_bound
         return {**super().initial_state(), **state}
 
-    def momentum(self, count):
+    def momentum(self, count: Tensor) -> Tensor:
         """The momentum of the step after `count` others."""
         if self.corrected:
             return self.beta
         return ops.where(count > 0.0, self.beta * ops.ones_like(count), ops.zeros_like(count))
 
-    def correction(self, count):
+    def correction(self, count: Tensor) -> Tensor:
         """The sum of the average's weights after `count` steps."""
         return 1.0 - self.beta**count if self.corrected else 1.0
 
-    def update(self, state: State, loss, products=None) -> State:
+    def update(self, state: State, loss: Tensor, products: Any = None) -> State:
         beta = self.momentum(state["count"])
         new = {
             "count": state["count"] + 1.0,
@@ -94,7 +97,7 @@ class MomentumModelLearningRate(BasedSchedule):
         return {name: getattr(self, name) for name in names}
 
 
-def check_beta(name: str, value) -> float:
+def check_beta(name: str, value: Any) -> float:
     """Returns `value` as a float in [0, 1)."""
     value = check_number(name, value, low=0.0)
     if value >= 1.0:

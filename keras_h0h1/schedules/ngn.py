@@ -1,9 +1,12 @@
 """The non-negative Gauss-Newton step size."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_h0h1 import polyak
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_number
 from keras_h0h1.schedules.base import State
 from keras_h0h1.schedules.based import Base, BasedSchedule
@@ -48,11 +51,11 @@ class NGNLearningRate(BasedSchedule):
 
     needs_gradient_norm = True
 
-    def __init__(self, learning_rate: Base, f_min: float = 0.0):
+    def __init__(self, learning_rate: Base, f_min: float = 0.0) -> None:
         super().__init__(learning_rate, "learning_rate")
         self.f_min = check_number("f_min", f_min)
 
-    def update(self, state: State, loss, gradient_norm=None) -> State:
+    def update(self, state: State, loss: Tensor, gradient_norm: Tensor | None = None) -> State:
         base = self.base_rate(state["step"], state)
         rate = polyak.ngn(loss, gradient_norm, base, self.f_min)
         return {"factor": self.over_base(rate, base)}
@@ -74,6 +77,6 @@ class PreconditionedNGNLearningRate(NGNLearningRate):
     def initial_state(self) -> dict[str, float]:
         return {**super().initial_state(), "count": 0.0}
 
-    def update(self, state: State, loss, products=None) -> State:
+    def update(self, state: State, loss: Tensor, products: Any = None) -> State:
         norm = ops.sqrt(products["squared_norm"])
         return {**super().update(state, loss, norm), "count": state["count"] + 1.0}

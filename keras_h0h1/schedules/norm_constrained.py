@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_h0h1 import polyak
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_number
 from keras_h0h1.schedules.base import State
 from keras_h0h1.schedules.based import Base, BasedSchedule
@@ -79,7 +80,7 @@ class NormConstrainedLearningRate(BasedSchedule):
         f_star: float = 0.0,
         eps: float = 1e-8,
         decay: bool = True,
-    ):
+    ) -> None:
         super().__init__(peak, "peak")
         self.peak_gap = check_number("peak_gap", peak_gap, low=0.0, strict=True)
         if first_gap is not None:
@@ -107,7 +108,7 @@ class NormConstrainedLearningRate(BasedSchedule):
             state["first_gap"] = 0.0
         return state
 
-    def update(self, state: State, loss, gradient_norm=None) -> State:
+    def update(self, state: State, loss: Tensor, gradient_norm: Tensor | None = None) -> State:
         height = ops.maximum(loss - self._f_star, self.eps)
         first, new = self.first_gap, {}
         if first is None:

@@ -5,6 +5,7 @@ import math
 import keras
 
 from keras_h0h1 import online_constants
+from keras_h0h1._types import Config, Tensor
 from keras_h0h1._validation import check_number
 from keras_h0h1.schedules.base import LossDrivenSchedule, State
 
@@ -78,7 +79,7 @@ class OnlineSmoothnessLearningRate(LossDrivenSchedule):
         f_star: float = 0.0,
         rho: float = 1.0,
         safeguard: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.H0, self.H1 = _number_or_auto("H0", H0), _number_or_auto("H1", H1)
         if AUTO not in (self.H0, self.H1):
@@ -97,7 +98,7 @@ class OnlineSmoothnessLearningRate(LossDrivenSchedule):
         # A step that ended in a loss or gradient that is not finite is taken back like any other.
         return self.safeguard
 
-    def check_optimizer(self, optimizer) -> None:
+    def check_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
         if self.safeguard and not getattr(optimizer, "takes_steps_back", False):
             raise ValueError(
                 "`safeguard=True` needs an optimizer that can take a step back: use "
@@ -112,7 +113,7 @@ class OnlineSmoothnessLearningRate(LossDrivenSchedule):
     def initial_state(self) -> dict[str, float]:
         return online_constants.initial_state(self.H0, self.H1, self.safeguard)
 
-    def update(self, state: State, loss, gradient_norm=None) -> State:
+    def update(self, state: State, loss: Tensor, gradient_norm: Tensor | None = None) -> State:
         return online_constants.advance(
             {name: state[name] for name in online_constants.STATE},
             loss,
@@ -123,17 +124,17 @@ class OnlineSmoothnessLearningRate(LossDrivenSchedule):
             safeguard=self.safeguard,
         )
 
-    def rate(self, step, state: State):
+    def rate(self, step: Tensor, state: State) -> Tensor:
         return state["rate"]
 
     # No number is the base of this rate, so neither is there a factor.
-    def base_rate(self, step, state: State):
+    def base_rate(self, step: Tensor, state: State) -> Tensor:
         return math.nan
 
-    def factor(self, state: State):
+    def factor(self, state: State) -> Tensor:
         return state["rate"] * math.nan
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "H0": self.H0,
             "H1": self.H1,

@@ -3,6 +3,7 @@
 import keras
 
 from keras_h0h1 import polyak
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_choice, check_number
 from keras_h0h1.schedules.base import State
 from keras_h0h1.schedules.based import Base, BasedSchedule
@@ -67,7 +68,7 @@ class PolyakLearningRate(BasedSchedule):
         eps: float = 0.0,
         variant: str = "sps",
         c: float = 1.0,
-    ):
+    ) -> None:
         super().__init__(max_learning_rate, "max_learning_rate")
         self.scaling = check_number("scaling", scaling, low=0.0, strict=True)
         self.f_min = check_number("f_min", f_min)
@@ -75,7 +76,7 @@ class PolyakLearningRate(BasedSchedule):
         self.variant = check_choice("variant", variant, VARIANTS)
         self.c = check_number("c", c, low=0.0, strict=True)
 
-    def update(self, state: State, loss, gradient_norm=None) -> State:
+    def update(self, state: State, loss: Tensor, gradient_norm: Tensor | None = None) -> State:
         base = self.base_rate(state["step"], state)
         rate = polyak.polyak(loss, gradient_norm, base, **self.own_config())
         return {"factor": self.over_base(rate, base)}

@@ -1,7 +1,10 @@
 """A loss-driven schedule times a constant, for one group of layers."""
 
+from typing import Any, Self
+
 import keras
 
+from keras_h0h1._types import Config, Tensor
 from keras_h0h1._validation import check_number
 from keras_h0h1.schedules.base import LossDrivenSchedule, State
 
@@ -31,7 +34,7 @@ class ScaledLearningRate(LossDrivenSchedule):
     [0.1, 0.2]
     """
 
-    def __init__(self, schedule: LossDrivenSchedule, multiplier: float):
+    def __init__(self, schedule: LossDrivenSchedule, multiplier: float) -> None:
         super().__init__()
         if not isinstance(schedule, LossDrivenSchedule):
             raise TypeError(
@@ -42,14 +45,14 @@ class ScaledLearningRate(LossDrivenSchedule):
         schedule.mark_in_use()
         self.multiplier = check_number("multiplier", multiplier, low=0.0)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         # `f_star`, `C` and what else the schedule has to say; private names are this object's.
         if name.startswith("_") or name == "schedule":
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
         return getattr(self.schedule, name)
 
     @property
-    def f_star(self):
+    def f_star(self) -> Tensor:
         """The lower bound on the loss that `schedule` computes with."""
         return self.schedule.f_star
 
@@ -60,16 +63,16 @@ class ScaledLearningRate(LossDrivenSchedule):
     def initial_state(self) -> dict[str, float]:
         return self.schedule.initial_state()
 
-    def update(self, state: State, loss, gradient_norm=None) -> State:
+    def update(self, state: State, loss: Tensor, gradient_norm: Tensor | None = None) -> State:
         return self.schedule.update(state, loss, gradient_norm)
 
-    def base_rate(self, step, state: State):
+    def base_rate(self, step: Tensor, state: State) -> Tensor:
         return self.multiplier * self.schedule.base_rate(step, state)
 
-    def factor(self, state: State):
+    def factor(self, state: State) -> Tensor:
         return self.schedule.factor(state)
 
-    def rate(self, step, state: State):
+    def rate(self, step: Tensor, state: State) -> Tensor:
         return self.multiplier * self.schedule.rate(step, state)
 
     def constants(self) -> dict[str, float]:
@@ -84,16 +87,16 @@ class ScaledLearningRate(LossDrivenSchedule):
         duplicate.schedule = self.schedule.copy()
         return duplicate
 
-    def bind(self, variables) -> None:
+    def bind(self, variables: Mapping[str, keras.Variable]) -> None:
         super().bind(variables)
         self.schedule.bind(variables)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         schedule = keras.optimizers.schedules.serialize(self.schedule)
         return {"schedule": schedule, "multiplier": self.multiplier}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         config = dict(config)
         config["schedule"] = keras.optimizers.schedules.deserialize(config["schedule"])
         return cls(**config)

@@ -1,6 +1,7 @@
 """What a schedule will do, before anything is trained: its rates along given losses."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from keras import ops
 
 from keras_h0h1 import _keras
 from keras_h0h1._compiled import compiled
+from keras_h0h1._types import Figure
 from keras_h0h1._validation import check_integer
 from keras_h0h1.schedules.base import LossDrivenSchedule
 
@@ -36,7 +38,7 @@ class Simulation:
     learning_rate_factor: np.ndarray
     effective_learning_rate: np.ndarray
 
-    def plot(self, path=None, title: str | None = None):
+    def plot(self, path: str | os.PathLike | None = None, title: str | None = None) -> Figure:
         """Draws loss, factor and rates one below the other.
 
         Args:
@@ -149,9 +151,9 @@ def plot(
     gradient_norms: Curve | None = None,
     steps: int | None = None,
     steps_per_update: int = 1,
-    path=None,
+    path: str | os.PathLike | None = None,
     title: str | None = None,
-):
+) -> Figure:
     """Draws what a schedule will do: `simulate(...).plot(path, title)`.
 
     Args:

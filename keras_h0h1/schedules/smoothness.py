@@ -5,6 +5,7 @@ import math
 import keras
 
 from keras_h0h1 import step_sizes
+from keras_h0h1._types import Config, Tensor
 from keras_h0h1._validation import check_choice, check_number
 from keras_h0h1.schedules.base import LossDrivenSchedule, State
 
@@ -72,7 +73,7 @@ class SmoothnessLearningRate(LossDrivenSchedule):
         f_star: float = 0.0,
         rho: float = 1.0,
         rule: str = "paper",
-    ):
+    ) -> None:
         super().__init__()
         self.H0 = check_number("H0", H0, low=0.0)
         self.H1 = check_number("H1", H1, low=0.0)
@@ -122,20 +123,20 @@ class SmoothnessLearningRate(LossDrivenSchedule):
     def initial_state(self) -> dict[str, float]:
         return {"rate": self._peak()}
 
-    def update(self, state: State, loss, gradient_norm=None) -> State:
+    def update(self, state: State, loss: Tensor, gradient_norm: Tensor | None = None) -> State:
         return {"rate": self._rate(loss, gradient_norm)}
 
-    def base_rate(self, step, state: State):
+    def base_rate(self, step: Tensor, state: State) -> Tensor:
         # With H0 = 0 the rate grows without bound near the minimum: no number is its base.
         return self._peak() if self.H0 > 0.0 else math.nan
 
-    def factor(self, state: State):
+    def factor(self, state: State) -> Tensor:
         return state["rate"] / self._peak() if self.H0 > 0.0 else state["rate"] * math.nan
 
-    def rate(self, step, state: State):
+    def rate(self, step: Tensor, state: State) -> Tensor:
         return state["rate"]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "H0": self.H0,
             "H1": self.H1,

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from keras_h0h1 import self_tuning
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_number
 
 _DECAY = 0.98
@@ -35,7 +36,7 @@ class SpikeGuard:
 
     threshold: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         value = check_number("spike_threshold", self.threshold, low=0.0, strict=True)
         object.__setattr__(self, "threshold", value)
 
@@ -47,7 +48,7 @@ class SpikeGuard:
         """The scalars that are remembered."""
         return {"spike_count": 0.0, "spike_mean": 0.0, "spike_variance": 0.0, "spike_factor": 1.0}
 
-    def update(self, state: dict[str, Any], loss) -> dict[str, Any]:
+    def update(self, state: dict[str, Any], loss: Tensor) -> dict[str, Any]:
         """The entries after a finite loss; `spike_factor` is what multiplies the rate."""
         count, mean = state["spike_count"], state["spike_mean"]
         deviation = ops.maximum(ops.sqrt(state["spike_variance"]), _LEAST_DEVIATION * ops.abs(mean))

@@ -3,6 +3,7 @@
 import keras
 
 from keras_h0h1 import warmup_factors
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_integer, check_number
 from keras_h0h1.schedules._multiplied import MultipliedSchedule, update_number
 
@@ -17,7 +18,7 @@ class _UntunedWarmup(MultipliedSchedule):
         base: float | keras.optimizers.schedules.LearningRateSchedule,
         beta_2: float = 0.999,
         steps_per_update: int = 1,
-    ):
+    ) -> None:
         super().__init__(base, _INSTEAD.format(type(self).__name__))
         self.beta_2 = check_number("beta_2", beta_2, low=0.0, strict=True)
         if self.beta_2 >= 1.0:
@@ -64,7 +65,7 @@ class UntunedLinearWarmup(_UntunedWarmup):
     [0.125, 0.5, 1.0, 1.0]
     """
 
-    def multiplier(self, step):
+    def multiplier(self, step: Tensor) -> Tensor:
         t = update_number(step, self.steps_per_update)
         return warmup_factors.untuned_linear(t, self.beta_2)
 
@@ -97,7 +98,7 @@ class UntunedExponentialWarmup(_UntunedWarmup):
     0.6321
     """
 
-    def multiplier(self, step):
+    def multiplier(self, step: Tensor) -> Tensor:
         t = update_number(step, self.steps_per_update)
         return warmup_factors.untuned_exponential(t, self.beta_2)
 
@@ -145,7 +146,7 @@ class RectifiedWarmup(_UntunedWarmup):
         base: float | keras.optimizers.schedules.LearningRateSchedule,
         beta_2: float = 0.999,
         steps_per_update: int = 1,
-    ):
+    ) -> None:
         super().__init__(base, beta_2, steps_per_update)
         if self.beta_2 <= 2.0 / 3.0:
             raise ValueError(
@@ -153,6 +154,6 @@ class RectifiedWarmup(_UntunedWarmup):
                 f"Received: beta_2={beta_2!r}"
             )
 
-    def multiplier(self, step):
+    def multiplier(self, step: Tensor) -> Tensor:
         t = update_number(step, self.steps_per_update)
         return warmup_factors.rectification(t, self.beta_2)

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_h0h1 import warmup_factors
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_choice, check_integer, check_number
 
 
@@ -71,7 +72,7 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
         final_learning_rate: float = 0.0,
         steps_per_update: int = 1,
         decay_type: str = "linear",
-    ):
+    ) -> None:
         super().__init__()
         self.peak_learning_rate = check_number(
             "peak_learning_rate", peak_learning_rate, low=0, strict=True
@@ -160,7 +161,7 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
             decay_type,
         )
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         dtype = keras.config.floatx()
         # Whole updates first: micro-batches of one window share the window's rate.
         update = ops.cast(

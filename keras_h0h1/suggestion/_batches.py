@@ -1,6 +1,7 @@
 """Training batches without end from whatever `fit` takes, and nothing of it used up."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -96,7 +97,12 @@ def _from_iterable(data) -> Iterator[tuple]:
 
 
 def training_batches(
-    x, y=None, sample_weight=None, class_weight=None, batch_size=None, seed=0
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    batch_size: int | None = None,
+    seed: int = 0,
 ) -> Iterator[tuple]:
     """Batches `(x, y, sample_weight)` of NumPy arrays, one size, without end.
 

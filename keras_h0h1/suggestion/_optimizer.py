@@ -1,5 +1,7 @@
 """A copy of the model's optimizer whose rate is a number that can be set."""
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_h0h1 import _autodiff, _keras
@@ -10,12 +12,14 @@ from keras_h0h1.schedules import LossAdaptiveLearningRate
 _NEVER = 1e30
 
 
-def leaf_of(optimizer):
+def leaf_of(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer inside Keras' and the library's wrappers."""
     return _keras.wrapped_chain(optimizer)[-1]
 
 
-def settable_copy(optimizer, variables):
+def settable_copy(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> tuple[keras.optimizers.Optimizer, keras.Variable]:
     """An optimizer that moves weights as `optimizer` would, at a rate that is set from outside.
 
     It has the same options, the same wrappers (a `train_step` may call `observe`, float16 needs
@@ -89,6 +93,6 @@ def _assign_copy(variable, source) -> None:
     variable.assign(_autodiff.copy(_autodiff.read(source)))
 
 
-def present_rate(optimizer) -> float:
+def present_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """The base rate that the optimizer has now."""
     return float(keras.ops.convert_to_numpy(optimizer.learning_rate))

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 
@@ -29,7 +29,7 @@ class Trial:
         batches: Those that are used, a list.
     """
 
-    def __init__(self, model: keras.Model, batches: Iterator[tuple], windows: int):
+    def __init__(self, model: keras.Model, batches: Iterator[tuple], windows: int) -> None:
         self.model, self.original = model, model.optimizer
         with _keras.variable_scope(model):
             self.optimizer, self._rate = settable_copy(model.optimizer, model.trainable_variables)
@@ -70,7 +70,7 @@ class Trial:
         return copies(variables)
 
 
-def copies(variables) -> list:
+def copies(variables: Sequence[keras.Variable]) -> list:
     """Pairs of a variable and a copy of its value."""
     return [(variable, _autodiff.copy(_autodiff.read(variable))) for variable in variables]
 

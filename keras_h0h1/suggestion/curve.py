@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
+
 # The loss counts as falling fast while its slope is at least this share of the steepest.
 FAST = 0.25
 # The loss has turned once it has given back this share of its fall.
@@ -37,7 +39,7 @@ class Landmarks(NamedTuple):
     blow_up: float | None
 
 
-def smooth(losses) -> np.ndarray:
+def smooth(losses: ArrayLike) -> np.ndarray:
     """A centred moving average over five points with weights 1, 2, 3, 2, 1; fewer at the ends."""
     losses = np.asarray(losses, "float64")
     return _weighted(losses, _KERNEL) / _weighted(np.ones_like(losses), _KERNEL)
@@ -94,7 +96,7 @@ def _turn(smoothed, fallen, noise) -> int | None:
     return None
 
 
-def landmarks(rates, losses, initial_loss: float) -> Landmarks:
+def landmarks(rates: ArrayLike, losses: ArrayLike, initial_loss: float) -> Landmarks:
     """Reads a range test's curve.
 
     Args:

@@ -1,6 +1,7 @@
 """`suggest`: what a user should set, from measurements on the user's own model and data."""
 
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,10 +30,10 @@ _FEWEST_RATES = 20
 
 def suggest(
     model: keras.Model,
-    x,
-    y=None,
+    x: Any,
+    y: Any = None,
     *,
-    sample_weight=None,
+    sample_weight: Any = None,
     class_weight: dict | None = None,
     batch_size: int | None = None,
     f_star: float = 0.0,

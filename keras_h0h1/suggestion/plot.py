@@ -1,8 +1,12 @@
 """The figure of a range test: loss against rate, and what was read off it."""
 
+import os
+from typing import Any
+
 import numpy as np
 
 from keras_h0h1._figures import BLACK, BLUE, GREY, ORANGE, new_figure
+from keras_h0h1._types import ArrayLike, Axes, Tensor
 from keras_h0h1.suggestion.curve import smooth
 
 _LABELS = {
@@ -14,8 +18,17 @@ _LABELS = {
 
 
 def plot_range_test(
-    rates, losses, batch_losses, initial_loss, base, marks, *, title=None, path=None, ax=None
-):
+    rates: ArrayLike,
+    losses: ArrayLike,
+    batch_losses: ArrayLike,
+    initial_loss: float,
+    base: Tensor,
+    marks: Any,
+    *,
+    title: str | None = None,
+    path: str | os.PathLike | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draws the loss against the rate, and the rates that bear on the choice.
 
     Args:

@@ -1,10 +1,12 @@
 """What `suggest` returns."""
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
 
+from keras_h0h1._types import Axes
 from keras_h0h1.schedules import LossAdaptiveLearningRate
 from keras_h0h1.suggestion.plot import plot_range_test
 from keras_h0h1.suggestion.sharpness import Sharpness
@@ -53,13 +55,13 @@ class Suggestion:
     batches: int
     seconds: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("rates", "losses", "batch_losses"):
             array = np.array(getattr(self, name), "float64")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
-    def schedule(self, **options) -> LossAdaptiveLearningRate:
+    def schedule(self, **options: Any) -> LossAdaptiveLearningRate:
         """The self-tuned `LossAdaptiveLearningRate` with this base, for `LossAware`.
 
         `schedule(C=suggestion.C)` is the plain rule with the suggested constants.
@@ -83,7 +85,7 @@ class Suggestion:
             )
         return LossAdaptiveLearningRate(**settings)
 
-    def plot(self, path=None, ax=None):
+    def plot(self, path: str | os.PathLike | None = None, ax: Axes | None = None) -> Axes:
         """Draws the range test with matplotlib; saves it to `path` if given; returns the axes."""
         return plot_range_test(
             self.rates,
@@ -105,7 +107,7 @@ class Suggestion:
         values["reasons"] = list(self.reasons)
         return values
 
-    def __str__(self):
+    def __str__(self) -> str:
         plain = "there is none: the initial loss is not above f_star"
         if self.C is not None:
             plain = f"C = {self.C:.3g}, half of the initial loss above f_star, rho = {self.rho:g}"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
 from keras_h0h1._validation import check_number
 from keras_h0h1.suggestion.curve import Landmarks, landmarks, smooth
 
@@ -57,8 +58,8 @@ class Recommendation(NamedTuple):
 
 
 def recommend(
-    rates,
-    losses,
+    rates: ArrayLike,
+    losses: ArrayLike,
     *,
     initial_loss: float,
     f_star: float = 0.0,

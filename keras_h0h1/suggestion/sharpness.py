@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from keras_h0h1._types import Data
 from keras_h0h1.curvature import Objective, lanczos, preconditioned_sharpness
 from keras_h0h1.suggestion._optimizer import leaf_of
 from keras_h0h1.suggestion.stability import largest_stable_rate, momentum_of
@@ -34,12 +35,12 @@ class SharpnessOf:
         seed: Of the random start vector.
     """
 
-    def __init__(self, model: keras.Model, iterations: int, seed: int):
+    def __init__(self, model: keras.Model, iterations: int, seed: int) -> None:
         # In inference BatchNorm would use averages that a few steps have hardly moved.
         self._objective = Objective(model, training=True)
         self._options = {"max_iterations": iterations, "seed": seed, "tol": 0.05}
 
-    def __call__(self, batches) -> Sharpness:
+    def __call__(self, batches: Data) -> Sharpness:
         leaf = leaf_of(self._objective.model.optimizer)
         momentum = momentum_of(leaf)
         if momentum["averaged"]:
