@@ -1,6 +1,7 @@
 """What a model keeps when its compiled step ends in an error of this library."""
 
 import sys
+from types import FrameType
 
 import keras
 
@@ -17,7 +18,7 @@ def keep_values_of_model() -> None:
     if keras.backend.backend() != "jax":
         return
     names = ("trainable", "non_trainable", "optimizer", "metrics")
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         # Not `f_locals` of every frame: it makes a dictionary each time.
         if frame.f_code.co_name == "fit" and isinstance(frame.f_locals.get("self"), keras.Model):

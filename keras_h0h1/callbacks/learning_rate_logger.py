@@ -2,6 +2,7 @@
 
 import csv
 import os
+from typing import Any
 
 import keras
 import numpy as np

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from keras_h0h1._types import Tensor
 from keras_h0h1._validation import check_integer, check_number
 from keras_h0h1.curvature.operators import Operator
 from keras_h0h1.curvature.results import Measurement

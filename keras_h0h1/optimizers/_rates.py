@@ -23,6 +23,7 @@ class RateAttributes:
     No optimizer itself: a base class of `LossAware`, which fills `_states`, one for each schedule.
     """
 
+    inner_optimizer: Any
     _states: tuple[RateState, ...] = ()
 
     def _only_state(self) -> RateState:

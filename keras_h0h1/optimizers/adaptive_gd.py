@@ -1,7 +1,7 @@
 """Gradient descent with the step that (H0, H1)-smoothness proves."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, cast
 
 import keras
 from keras import ops

@@ -161,7 +161,7 @@ class Layerwise(keras.optimizers.MultiOptimizer):
             )
 
     @property
-    def multipliers(self) -> dict[str, float]:
+    def multipliers(self) -> dict[str | None, float]:
         """The multipliers by expression; that of all other variables is under `None`."""
         rates = [_keras.get_schedule(leaf).multiplier for leaf in self.optimizers]
         return dict(zip(self._optimizer_map.patterns, rates, strict=True))
@@ -231,7 +231,7 @@ class Layerwise(keras.optimizers.MultiOptimizer):
         return cls(**config)
 
 
-def _check_multipliers(multipliers) -> list[tuple[str, float]]:
+def _check_multipliers(multipliers) -> list[tuple[str | None, float]]:
     try:
         pairs = [(pattern, value) for pattern, value in dict(multipliers).items()]
     except (TypeError, ValueError):

@@ -29,7 +29,7 @@ class MultipliedSchedule(Schedule):
 
     def __call__(self, step: Tensor) -> Tensor:
         multiplier = self.multiplier(step)
-        if not isinstance(self.base, Schedule):
+        if not isinstance(self.base, keras.optimizers.schedules.LearningRateSchedule):
             return self.base * multiplier
         # Keras' schedules answer in float32 whatever floatx says.
         return ops.cast(self.base(step), multiplier.dtype) * multiplier
@@ -37,7 +37,7 @@ class MultipliedSchedule(Schedule):
     def get_config(self) -> dict:
         """The constructor's arguments."""
         base = self.base
-        if isinstance(base, Schedule):
+        if isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
             base = keras.optimizers.schedules.serialize(base)
         return {"base": base}
 

@@ -1,6 +1,6 @@
 """The part that schedules with a base rate share: a float that can be set, or a Keras schedule."""
 
-from typing import Self
+from typing import Any, Self, TypeAlias
 
 import keras
 from keras import ops
@@ -48,7 +48,8 @@ class BasedSchedule(LossDrivenSchedule):
         if "base" in state:
             return state["base"]
         # Keras' schedules answer in float32 whatever floatx says.
-        return ops.cast(self.base(step), state["factor"].dtype)
+        schedule: Any = self.base
+        return ops.cast(schedule(step), state["factor"].dtype)
 
     def over_base(self, rate: Tensor, base: Tensor) -> Tensor:
         """The factor of a rate: rate / base, and 0 where the base is 0."""

@@ -94,7 +94,7 @@ class OnlineSmoothnessLearningRate(LossDrivenSchedule):
         self.safeguard = safeguard
 
     @property
-    def judges_non_finite(self) -> bool:
+    def judges_non_finite(self) -> bool:  # type: ignore[override]
         # A step that ended in a loss or gradient that is not finite is taken back like any other.
         return self.safeguard
 

@@ -1,5 +1,6 @@
 """A loss-driven schedule times a constant, for one group of layers."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
@@ -57,7 +58,7 @@ class ScaledLearningRate(LossDrivenSchedule):
         return self.schedule.f_star
 
     @property
-    def needs_gradient_norm(self) -> bool:
+    def needs_gradient_norm(self) -> bool:  # type: ignore[override]
         return self.schedule.needs_gradient_norm
 
     def initial_state(self) -> dict[str, float]:

@@ -103,7 +103,7 @@ class SmoothnessLearningRate(LossDrivenSchedule):
         return numbers
 
     @property
-    def needs_gradient_norm(self) -> bool:
+    def needs_gradient_norm(self) -> bool:  # type: ignore[override]
         return self.rule == "envelope"
 
     def _rate(self, loss, gradient_norm):

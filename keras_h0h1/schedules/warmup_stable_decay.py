@@ -197,7 +197,8 @@ def _exact_steps(name: str, duration, total_steps: int) -> float:
             f"`{name}` must be an integer, a number of updates, or a float in [0, 1], a fraction "
             f"of `total_steps`. Received: {name}={duration!r}"
         )
-    if not (math.isfinite(duration) and 0.0 <= duration <= 1.0):
+    share = float(duration)
+    if not (math.isfinite(share) and 0.0 <= share <= 1.0):
         raise ValueError(
             f"`{name}` as a float is a fraction of `total_steps` and must be in [0, 1]; pass an "
             f"integer for a number of updates. Received: {name}={duration!r}"

@@ -219,7 +219,8 @@ def _measure(
         seed: Of the eigenvalue iteration; `None`: no sharpness.
         quiet: Whether an error of that iteration is returned, not raised.
     """
-    found, errors, states = [], [], {}
+    found, errors = [], []
+    states: dict = {}
     measure = None if seed is None else SharpnessOf(trial.model, _ITERATIONS, seed)
 
     def look():

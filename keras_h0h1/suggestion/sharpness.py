@@ -1,6 +1,7 @@
 """The curvature that the model's own optimizer sees, and the rate that goes with it."""
 
 import dataclasses
+from typing import Any
 
 import keras
 
@@ -38,11 +39,12 @@ class SharpnessOf:
     def __init__(self, model: keras.Model, iterations: int, seed: int) -> None:
         # In inference BatchNorm would use averages that a few steps have hardly moved.
         self._objective = Objective(model, training=True)
-        self._options = {"max_iterations": iterations, "seed": seed, "tol": 0.05}
+        self._options: dict[str, Any] = {"max_iterations": iterations, "seed": seed, "tol": 0.05}
 
     def __call__(self, batches: Data) -> Sharpness:
         leaf = leaf_of(self._objective.model.optimizer)
-        momentum = momentum_of(leaf)
+        # Not `None`: `suggest` measures no sharpness where the steps are no gradient steps.
+        momentum: Any = momentum_of(leaf)
         if momentum["averaged"]:
             result = preconditioned_sharpness(self._objective, batches, **self._options)
         else:
