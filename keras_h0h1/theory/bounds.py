@@ -24,46 +24,13 @@ import math
 
 import numpy as np
 
+from keras_h0h1.theory.guards import (
+    require,
+    require_affine,
+    require_pl,
+    require_positive,
+)
 from keras_h0h1.theory.smoothness import Smoothness
-
-
-class GuardError(ValueError):
-    """A bound was asked for outside the conditions under which it is proved.
-
-    Attributes:
-        guard: The name of the condition that failed.
-    """
-
-    def __init__(self, guard: str, statement: str, **received):
-        self.guard = guard
-        values = ", ".join(f"{name}={value!r}" for name, value in received.items())
-        super().__init__(
-            f"The bound is proved only for {statement} (guard {guard!r} failed). Received: {values}"
-        )
-
-
-def _guard(guard: str, holds, statement: str, **received) -> None:
-    # `not all` rather than `any not`: NaN fails every comparison and must fail the guard too.
-    if not np.all(holds):
-        raise GuardError(guard, statement, **received)
-
-
-def _positive(**values) -> None:
-    for name, value in values.items():
-        holds = np.greater(value, 0) & np.isfinite(value)
-        _guard(f"{name}_positive", holds, f"finite {name} > 0", **{name: value})
-
-
-def _affine(smoothness: Smoothness) -> None:
-    _guard("rho_is_1", smoothness.rho == 1.0, "rho = 1", rho=smoothness.rho)
-
-
-def _pl(smoothness: Smoothness, mu: float, gap: float, epsilon: float) -> None:
-    _positive(mu=mu, gap=gap, epsilon=epsilon)
-    # Near the minimum 2 mu gap <= |gradient|^2 <= 2 H0 gap: no function has mu above H0.
-    holds = mu <= smoothness.H0 * (1 + 1e-12)
-    _guard("mu_at_most_H0", holds, "mu <= H0", mu=mu, H0=smoothness.H0)
-    _guard("epsilon_at_most_gap", epsilon <= gap, "epsilon <= gap", epsilon=epsilon, gap=gap)
 
 
 def descent(smoothness: Smoothness, gap, gradient_norm, step_size):
@@ -88,7 +55,7 @@ def descent(smoothness: Smoothness, gap, gradient_norm, step_size):
     """
     curvature = smoothness.bound(smoothness.f_star + np.asarray(gap, dtype="float64"))
     product = step_size * curvature
-    _guard(
+    require(
         "step_in_range",
         np.greater(product, 0) & np.less_equal(product, 2 * (1 + 1e-12)),
         "0 < step_size * (H0 + H1 gap^rho) <= 2",
@@ -114,7 +81,7 @@ def gradient_norm_squared(smoothness: Smoothness, gap):
     3.0
     """
     gap = np.asarray(gap, dtype="float64")
-    _guard("gap_nonnegative", gap >= 0, "gap >= 0", gap=gap)
+    require("gap_nonnegative", gap >= 0, "gap >= 0", gap=gap)
     power = smoothness.rho + 1
     return 2 * smoothness.H0 * gap + 2 * smoothness.H1 * gap**power / power
 
@@ -139,7 +106,7 @@ def stationarity(smoothness: Smoothness, gaps, step_sizes) -> float:
     """
     gaps, steps = np.asarray(gaps, dtype="float64"), np.asarray(step_sizes, dtype="float64")
     product = steps * smoothness.bound(smoothness.f_star + gaps)
-    _guard(
+    require(
         "step_at_most_sharp",
         (steps > 0) & (product <= 1 + 1e-12),
         "0 < step_size <= 1 / (H0 + H1 gap^rho) at every step",
@@ -171,11 +138,11 @@ def pl_paper_printed(smoothness: Smoothness, mu: float, gap: float, epsilon: flo
     >>> round(pl_paper_printed(Smoothness(1.0, 1.0), mu=0.1, gap=10.0, epsilon=1e-6), 1)
     6624.5
     """
-    _affine(smoothness)
-    _pl(smoothness, mu, gap, epsilon)
+    require_affine(smoothness)
+    require_pl(smoothness, mu, gap, epsilon)
     H0, H1 = smoothness.H0, smoothness.H1
-    _positive(H1=H1)
-    _guard(
+    require_positive(H1=H1)
+    require(
         "epsilon_small", epsilon <= H0 / (2 * H1), "epsilon <= H0 / (2 H1)", epsilon=epsilon, H0=H0
     )
     return 40 * H1 * gap / mu + 20 * H0 / mu * math.log(H0 / (2 * H1 * epsilon))
@@ -200,8 +167,8 @@ def pl_paper(smoothness: Smoothness, mu: float, gap: float, epsilon: float) -> f
     >>> round(pl_paper(Smoothness(1.0, 1.0), mu=0.1, gap=10.0, epsilon=1e-6), 1)
     1902.0
     """
-    _affine(smoothness)
-    _pl(smoothness, mu, gap, epsilon)
+    require_affine(smoothness)
+    require_pl(smoothness, mu, gap, epsilon)
     logarithm = 10 * smoothness.H0 * math.log(gap / epsilon)
     return 1 + (logarithm + 20 * smoothness.H1 * (gap - epsilon)) / (1.9 * mu)
 
@@ -225,8 +192,8 @@ def pl_sharp(smoothness: Smoothness, mu: float, gap: float, epsilon: float) -> f
     262.7
     """
     rho = smoothness.rho
-    _guard("rho_at_most_1", rho <= 1, "rho <= 1", rho=rho)
-    _pl(smoothness, mu, gap, epsilon)
+    require("rho_at_most_1", rho <= 1, "rho <= 1", rho=rho)
+    require_pl(smoothness, mu, gap, epsilon)
     growth = smoothness.H1 * (gap**rho - epsilon**rho) / rho
     return 1 + (smoothness.H0 * math.log(gap / epsilon) + growth) / mu
 
@@ -251,9 +218,9 @@ def aiming_paper(smoothness: Smoothness, distance: float, epsilon: float, theta:
     >>> aiming_paper(Smoothness(1.0, 1.0), distance=2.0, epsilon=0.1)
     1760.0
     """
-    _affine(smoothness)
-    _positive(distance=distance, epsilon=epsilon)
-    _guard("theta_is_1", theta == 1, "theta = 1", theta=theta)
+    require_affine(smoothness)
+    require_positive(distance=distance, epsilon=epsilon)
+    require("theta_is_1", theta == 1, "theta = 1", theta=theta)
     return 40 * distance**2 * (smoothness.H0 / epsilon + smoothness.H1)
 
 
@@ -276,9 +243,9 @@ def aiming(smoothness: Smoothness, distance: float, epsilon: float, theta: float
     >>> aiming(Smoothness(1.0, 1.0), distance=2.0, epsilon=0.1)
     84.0
     """
-    _affine(smoothness)
-    _positive(distance=distance, epsilon=epsilon)
-    _guard("theta_in_range", 0 < theta <= 1, "0 < theta <= 1", theta=theta)
+    require_affine(smoothness)
+    require_positive(distance=distance, epsilon=epsilon)
+    require("theta_in_range", 0 < theta <= 1, "0 < theta <= 1", theta=theta)
     return (distance / theta) ** 2 * (2 * smoothness.H0 / epsilon + smoothness.H1)
 
 
@@ -303,9 +270,9 @@ def interpolated_distance(smoothness: Smoothness, squared_distance, gap):
     >>> float(interpolated_distance(Smoothness(1.0, 1.0), squared_distance=4.0, gap=2.0))
     3.5
     """
-    _affine(smoothness)
+    require_affine(smoothness)
     gap = np.asarray(gap, dtype="float64")
-    _guard("gap_nonnegative", gap >= 0, "gap >= 0", gap=gap)
+    require("gap_nonnegative", gap >= 0, "gap >= 0", gap=gap)
     curvature = 2 * smoothness.H0 + smoothness.H1 * gap
     # Where the constants and the gap are all 0 the function is flat and the step does nothing.
     return squared_distance - gap / np.where(curvature > 0, curvature, 1.0)
@@ -334,8 +301,8 @@ def largest_stable_step(smoothness: Smoothness, gap: float) -> float:
     >>> round(largest_stable_step(Smoothness(1.0, 1.0), 1e4) * 1e4, 2)
     19.81
     """
-    _affine(smoothness)
-    _positive(H0=smoothness.H0, H1=smoothness.H1, gap=gap)
+    require_affine(smoothness)
+    require_positive(H0=smoothness.H0, H1=smoothness.H1, gap=gap)
     rise = smoothness.H1 * gap / smoothness.H0
     # c^2 - 1 = rise (rise + 2), without the cancellation at small gaps.
     return 2 * math.acosh(1 + rise) / (smoothness.H0 * math.sqrt(rise * (rise + 2)))

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from keras_h0h1.theory.bounds import _affine, _guard, _pl, _positive
+from keras_h0h1.theory.guards import require, require_affine, require_pl, require_positive
 from keras_h0h1.theory.smoothness import Smoothness
 
 
@@ -52,10 +52,10 @@ def noisy_step(smoothness: Smoothness, gap, step_size, inner_product, noisy_norm
     >>> round(float(noisy_step(Smoothness(1.0, 1.0), 1.0, 0.1, -0.5, 1.0)), 4)
     1.0603
     """
-    _affine(smoothness)
-    _positive(H0=smoothness.H0)
-    _guard("gap_nonnegative", np.greater_equal(gap, 0), "gap >= 0", gap=gap)
-    _guard("step_nonnegative", np.greater_equal(step_size, 0), "step_size >= 0", step=step_size)
+    require_affine(smoothness)
+    require_positive(H0=smoothness.H0)
+    require("gap_nonnegative", np.greater_equal(gap, 0), "gap >= 0", gap=gap)
+    require("step_nonnegative", np.greater_equal(step_size, 0), "step_size >= 0", step=step_size)
     length = step_size * np.asarray(noisy_norm, dtype="float64")
     curvature = smoothness.H0 + smoothness.H1 * np.asarray(gap, dtype="float64")
     factor = _growth(math.sqrt(smoothness.H1) * length)
@@ -145,17 +145,17 @@ def abc_hitting_time(
     >>> round(abc_hitting_time(Smoothness(1.0, 1.0), 0.5, 10.0, 0.01, **given), 1)
     1306.2
     """
-    _affine(smoothness)
-    _pl(smoothness, mu, gap, epsilon)
-    _positive(B=B, scale=scale, base=base)
+    require_affine(smoothness)
+    require_pl(smoothness, mu, gap, epsilon)
+    require_positive(B=B, scale=scale, base=base)
     for name, value in (("A", A), ("C", C)):
-        _guard(f"{name}_nonnegative", value >= 0, f"{name} >= 0", **{name: value})
+        require(f"{name}_nonnegative", value >= 0, f"{name} >= 0", **{name: value})
     H0, H1 = smoothness.H0, smoothness.H1
     growth = abc_growth(smoothness, A, B, C, scale, base)
     fits = growth * scale * max(B, A / mu) <= 1 + 1e-9
-    _guard("scale_small", fits, "q c B <= 1 and q c A <= mu", scale=scale, q=growth, A=A, B=B)
+    require("scale_small", fits, "q c B <= 1 and q c A <= mu", scale=scale, q=growth, A=A, B=B)
     floor = 2 * growth * C * min(scale, base * (H0 + H1 * epsilon)) / mu
-    _guard("epsilon_above_noise", epsilon >= floor, "epsilon above the noise", epsilon=epsilon)
+    require("epsilon_above_noise", epsilon >= floor, "epsilon above the noise", epsilon=epsilon)
 
     def integral(low, high):  # of dx / (x min(base, scale / (H0 + H1 x)))
         # Below the crossing the cap acts, above it the loss.

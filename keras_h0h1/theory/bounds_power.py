@@ -15,12 +15,12 @@ Proofs are in docs/theory.md. All are derived.
 
 import math
 
-from keras_h0h1.theory.bounds import _guard, _pl, _positive
+from keras_h0h1.theory.guards import require, require_pl, require_positive
 from keras_h0h1.theory.smoothness import Smoothness
 
 
 def _above_1(smoothness: Smoothness) -> None:
-    _guard("rho_above_1", smoothness.rho > 1, "rho > 1", rho=smoothness.rho)
+    require("rho_above_1", smoothness.rho > 1, "rho > 1", rho=smoothness.rho)
 
 
 def _share(power: float, fraction: float) -> float:
@@ -48,8 +48,8 @@ def reduced(smoothness: Smoothness, gap: float) -> Smoothness:
     Smoothness(H0=1.0, H1=200.0, f_star=0.0, rho=1.0)
     """
     rho = smoothness.rho
-    _guard("rho_at_least_1", rho >= 1, "rho >= 1", rho=rho)
-    _positive(gap=gap)
+    require("rho_at_least_1", rho >= 1, "rho >= 1", rho=rho)
+    require_positive(gap=gap)
     return Smoothness(smoothness.H0, smoothness.H1 * gap ** (rho - 1), smoothness.f_star)
 
 
@@ -81,7 +81,7 @@ def pl_power(smoothness: Smoothness, mu: float, gap: float, epsilon: float) -> f
     2.67
     """
     _above_1(smoothness)
-    _pl(smoothness, mu, gap, epsilon)
+    require_pl(smoothness, mu, gap, epsilon)
     rho, level = smoothness.rho, smoothness.f_star
     share = _share(rho, mu / float(smoothness.bound(level + epsilon)))
     growth = smoothness.H1 * (gap**rho - epsilon**rho) / (share * rho)
@@ -114,8 +114,8 @@ def convex_power(smoothness: Smoothness, distance: float, gap: float, epsilon: f
     28.3
     """
     _above_1(smoothness)
-    _positive(distance=distance, gap=gap, epsilon=epsilon)
-    _guard("epsilon_at_most_gap", epsilon <= gap, "epsilon <= gap", epsilon=epsilon, gap=gap)
+    require_positive(distance=distance, gap=gap, epsilon=epsilon)
+    require("epsilon_at_most_gap", epsilon <= gap, "epsilon <= gap", epsilon=epsilon, gap=gap)
     H0, H1, rho = smoothness.H0, smoothness.H1, smoothness.rho
     # gap / l(gap) is largest where H0 = (rho - 1) H1 gap^rho.
     peak = (H0 / ((rho - 1) * H1)) ** (1 / rho) if H1 > 0 else gap
@@ -167,9 +167,9 @@ def aiming_power(
     32.25
     """
     _above_1(smoothness)
-    _positive(distance=distance, gap=gap, epsilon=epsilon)
-    _guard("epsilon_at_most_gap", epsilon <= gap, "epsilon <= gap", epsilon=epsilon, gap=gap)
-    _guard("theta_in_range", 0 < theta <= 1, "0 < theta <= 1", theta=theta)
+    require_positive(distance=distance, gap=gap, epsilon=epsilon)
+    require("epsilon_at_most_gap", epsilon <= gap, "epsilon <= gap", epsilon=epsilon, gap=gap)
+    require("theta_in_range", 0 < theta <= 1, "0 < theta <= 1", theta=theta)
     denominator = aiming_denominator(smoothness)
     level = smoothness.f_star
     worst = max(float(denominator.bound(level + at)) / at for at in (epsilon, gap))

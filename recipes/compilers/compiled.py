@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import keras
 
 from recipes.common.distribution.distribute import Layout
-from recipes.compilers.account import Account, account
+from recipes.compilers.account import account
 from recipes.compilers.hlo import parse
 from recipes.compilers.step import Placement, lower_step, placed
 from recipes.compilers.targets import Target
+from recipes.compilers.work import Account
 
 # By which a kernel for attention is known, and how it is called in a report.
 _ATTENTION = {"splash attention": "splash (Pallas)", "__cudnn$fmha": "fused (cuDNN)"}

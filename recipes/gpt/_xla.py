@@ -4,7 +4,6 @@ The only module of the language models that knows how a backend compiles.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import keras
 
@@ -22,15 +21,6 @@ class Counts:
     flops: float | None = None
     state_bytes: int | None = None
     temporary_bytes: int | None = None
-
-
-def deferred(build: Callable[[], keras.Model]) -> keras.Model:
-    """A model whose weights have shapes but no values, where the backend can do without."""
-    if keras.backend.backend() != "jax":
-        return build()
-    # Keras makes values when the scope ends, unless told not to.
-    with keras.StatelessScope(initialize_variables=False):
-        return build()
 
 
 def cpu_only() -> bool:

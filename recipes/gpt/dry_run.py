@@ -11,8 +11,16 @@ from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.results.tables import print_table
 from recipes.common.training.attention import flash_available
 from recipes.common.training.optimizers import build_adamw, jit_compile
-from recipes.gpt._xla import compile_step, count_flops, cpu_only, deferred
-from recipes.gpt.cost import HARDWARE, tokens_per_second, training_flops, training_memory
+from recipes.compilers.deferred import deferred
+from recipes.gpt._xla import compile_step, count_flops, cpu_only
+from recipes.gpt.cost import (
+    HARDWARE,
+    Flops,
+    Memory,
+    tokens_per_second,
+    training_flops,
+    training_memory,
+)
 from recipes.gpt.losses import BlockedTraining
 from recipes.gpt.model import SIZES, parameter_count
 from recipes.gpt.scale import UTILISATION, build_model, compile_for_training, head_dim
@@ -47,31 +55,13 @@ def dry_run(config, console: Console, devices: Devices = ONE_DEVICE) -> dict:
     Raises:
         ValueError: If the batch cannot be shared out over the devices.
     """
-    size, start = SIZES[config.size], time.perf_counter()
+    start = time.perf_counter()
     if config.batch_size % devices.replicas:
         raise ValueError(
             f"`batch_size` must be a multiple of the {devices.replicas} replicas that share it. "
             f"Received: batch_size={config.batch_size}"
         )
-    shape = (config.arch, size, config.vocabulary, config.context)
-    rematerialised = config.remat == "blocks"
-    mixed = config.precision != "float32"
-    flash = config.attention != "plain" and not flash_available(
-        keras.config.dtype_policy().compute_dtype, config.context, head_dim(config.size), True
-    )
-    flops = training_flops(*shape, rematerialised, bool(config.loss_block))
-    memory = training_memory(
-        *shape,
-        config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        mixed=mixed,
-        rematerialised=rematerialised,
-        loss_block=config.loss_block,
-        flash=flash,
-        replicas=devices.replicas,
-        model_shards=devices.model_shards,
-    )
-
+    flops, memory = _closed_forms(config, devices)
     model = deferred(lambda: build_model(config, devices))
     compile_for_training(model, build_adamw(config), jit_compile(config.jit, devices))
     parameters = model.count_params()
@@ -93,6 +83,46 @@ def dry_run(config, console: Console, devices: Devices = ONE_DEVICE) -> dict:
     tokens = config.steps * config.batch_size * config.gradient_accumulation_steps * config.context
     _print_model(config, devices, parameters, flops, memory, counts, counted, console)
     rows = _print_time(config, devices, flops, tokens, console)
+    _print_how(config, local, counts, counted, seconds, console)
+    # Weights without values would be given some by whatever Keras does next.
+    del model
+    keras.utils.clear_session()
+    return {
+        "parameters": parameters,
+        "flops_per_token": flops.total,
+        "xla_flops_per_token": counted,
+        "memory": memory.total,
+        "xla_state": counts and counts.state_bytes,
+        "xla_temporary": counts and counts.temporary_bytes,
+        "tokens": tokens,
+        "hardware": rows,
+        "seconds": seconds,
+    }
+
+
+def _closed_forms(config, devices) -> tuple[Flops, Memory]:
+    shape = (config.arch, SIZES[config.size], config.vocabulary, config.context)
+    rematerialised = config.remat == "blocks"
+    mixed = config.precision != "float32"
+    flash = config.attention != "plain" and not flash_available(
+        keras.config.dtype_policy().compute_dtype, config.context, head_dim(config.size), True
+    )
+    flops = training_flops(*shape, rematerialised, bool(config.loss_block))
+    memory = training_memory(
+        *shape,
+        config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        mixed=mixed,
+        rematerialised=rematerialised,
+        loss_block=config.loss_block,
+        flash=flash,
+        replicas=devices.replicas,
+        model_shards=devices.model_shards,
+    )
+    return flops, memory
+
+
+def _print_how(config, local, counts, counted, seconds, console):
     if counts is None:
         said = "Nothing was compiled: only the step of a single device is"
     elif keras.backend.backend() == "torch":
@@ -110,27 +140,13 @@ def dry_run(config, console: Console, devices: Devices = ONE_DEVICE) -> dict:
         highlight=False,
         soft_wrap=True,
     )
-    if counts and counts.temporary_bytes and rematerialised and cpu_only():
+    if counts and counts.temporary_bytes and config.remat == "blocks" and cpu_only():
         console.print(
             "XLA for CPUs merges what is recomputed with what was computed first, so its memory "
             "during a step is that without --remat; on GPU and TPU it keeps the two apart.",
             highlight=False,
             soft_wrap=True,
         )
-    # Weights without values would be given some by whatever Keras does next.
-    del model
-    keras.utils.clear_session()
-    return {
-        "parameters": parameters,
-        "flops_per_token": flops.total,
-        "xla_flops_per_token": counted,
-        "memory": memory.total,
-        "xla_state": counts and counts.state_bytes,
-        "xla_temporary": counts and counts.temporary_bytes,
-        "tokens": tokens,
-        "hardware": rows,
-        "seconds": seconds,
-    }
 
 
 def _print_model(config, devices, parameters, flops, memory, counts, counted, console):

@@ -5,9 +5,9 @@ from rich.console import Console
 from recipes.common.command_line.errors import InputError
 from recipes.common.training.optimizers import build_adamw, jit_compile
 from recipes.compilers.compiled import Compiled, compile_for
+from recipes.compilers.deferred import deferred
 from recipes.compilers.report import figures, print_report
 from recipes.compilers.targets import Target
-from recipes.gpt._xla import deferred
 from recipes.gpt.cost import training_flops, training_memory
 from recipes.gpt.layout import LAYOUT
 from recipes.gpt.model import SIZES

@@ -10,10 +10,10 @@ from recipes.common.command_line.errors import InputError
 from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.results.tables import print_table
 from recipes.compilers.compiled import compile_for
+from recipes.compilers.deferred import deferred
 from recipes.compilers.report import figures, print_report
 from recipes.compilers.step import lower_step
 from recipes.compilers.targets import Target
-from recipes.gpt._xla import deferred
 from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.cost import Cost, training_cost
 from recipes.vision.data import ImageData, Split

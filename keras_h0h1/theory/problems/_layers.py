@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from keras_h0h1._validation import check_integer, check_number
-from keras_h0h1.theory.bounds import _guard
+from keras_h0h1.theory.guards import require
 from keras_h0h1.theory.smoothness import Smoothness
 
 
@@ -137,6 +137,6 @@ class DepthBound:
         level = check_number("level", level, low=0, strict=True)
         lowest = 1.0 - 1.0 / self.depth
         holds = rho >= lowest * (1 - 1e-12)
-        _guard("rho_at_least_1_minus_1_over_L", holds, "rho >= 1 - 1/L", rho=rho)
+        require("rho_at_least_1_minus_1_over_L", holds, "rho >= 1 - 1/L", rho=rho)
         growth = self.derivative(level) * level ** (1.0 - rho) / rho
         return Smoothness(max(float(self(level)) - growth * level**rho, 0.0), growth, f_star, rho)

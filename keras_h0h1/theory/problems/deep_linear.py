@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_h0h1._validation import check_number
 from keras_h0h1.theory._arrays import like
-from keras_h0h1.theory.bounds import _guard
+from keras_h0h1.theory.guards import require
 from keras_h0h1.theory.problems._layers import (
     DepthBound,
     Layers,
@@ -94,10 +94,10 @@ class DeepLinearNet(Problem):
         Raises:
             GuardError: `full_row_rank`; `imbalance_nonnegative`.
         """
-        _guard("imbalance_nonnegative", imbalance >= 0, "imbalance >= 0", imbalance=imbalance)
+        require("imbalance_nonnegative", imbalance >= 0, "imbalance >= 0", imbalance=imbalance)
         values = self.singular_values
         full = len(self.X) <= self.X.shape[1] and values[-1] > 1e-10 * values[0]
-        _guard("full_row_rank", full, "X of full row rank", singular_values=values.tolist())
+        require("full_row_rank", full, "X of full row rank", singular_values=values.tolist())
         return self._bound(float(values[-1]), imbalance)
 
     def _bound(self, smallest, imbalance):

@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_h0h1._validation import check_number
 from keras_h0h1.theory._arrays import like
-from keras_h0h1.theory.bounds import _guard
+from keras_h0h1.theory.guards import require
 from keras_h0h1.theory.problems._layers import (
     DepthBound,
     Layers,
@@ -92,8 +92,8 @@ class LeakyReLUNet(Problem):
             GuardError: `alignment_in_range`, `imbalance_nonnegative`.
         """
         holds = 0 < alignment <= 1 + 1e-9
-        _guard("alignment_in_range", holds, "0 < alignment <= 1", alignment=alignment)
-        _guard("imbalance_nonnegative", imbalance >= 0, "imbalance >= 0", imbalance=imbalance)
+        require("alignment_in_range", holds, "0 < alignment <= 1", alignment=alignment)
+        require("imbalance_nonnegative", imbalance >= 0, "imbalance >= 0", imbalance=imbalance)
         slope = 1.0 / (alignment * self.size)
         offset = float(np.linalg.norm(self.Y)) * slope
         return DepthBound(self.depth, self.size, offset, slope, imbalance)
