@@ -6,7 +6,8 @@ import pytest
 from keras import ops
 
 import keras_h0h1
-from recipes.gpt._xla import compile_step, deferred
+from recipes.compilers.deferred import deferred
+from recipes.gpt._xla import compile_step
 from recipes.gpt.losses import BlockedTraining, blocked_cross_entropy
 from recipes.gpt.model import Size, build_language_model
 from recipes.gpt.recipe import RECIPE

@@ -4,8 +4,9 @@ import keras
 import pytest
 
 from benchmarks import common, paper_sizes
+from recipes.compilers.deferred import deferred
 from recipes.gpt import model as models
-from recipes.gpt._xla import count_flops, deferred
+from recipes.gpt._xla import count_flops
 from recipes.gpt.config import GPTConfig
 from recipes.gpt.cost import training_flops
 from recipes.gpt.losses import BlockedTraining
