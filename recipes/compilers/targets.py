@@ -20,6 +20,7 @@ from recipes.common.command_line.errors import InputError
 from recipes.compilers.chips import CHIPS, Chip
 
 _EXAMPLES = "tpu-v5e:2x2, tpu-v4:2x2x1, tpu-v5p:2x2x1, h100:1, h100:4"
+_SHAPES = {1: "a number", 2: "two sides, such as 2x2", 3: "three sides, such as 2x2x1"}
 # Where one host's accelerators end; a GPU's network between hosts is another one.
 _GPUS_OF_A_HOST = 8
 _MOST = 4096
@@ -63,9 +64,7 @@ class Target:
         most = _GPUS_OF_A_HOST if axes == 1 else _MOST
         if len(sides) != axes or not 1 <= math.prod(sides) <= most:
             raise InputError(
-                f"{name} is connected along {axes} axes, up to {most} of them, such as "
-                f"{next(e for e in _EXAMPLES.split(', ') if axes == 1 + e.count('x') - (axes > 1))}"
-                f". Received: target={text!r}"
+                f"{name} takes {_SHAPES[axes]}, at most {most} in all. Received: target={text!r}"
             )
         return cls(name, sides)
 
