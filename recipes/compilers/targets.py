@@ -17,6 +17,7 @@ from unittest import mock
 import keras
 
 from recipes.common.command_line.errors import InputError
+from recipes.common.training.attention import COMPILING_ONLY
 from recipes.compilers.chips import CHIPS, Chip
 
 _EXAMPLES = "tpu-v5e:2x2, tpu-v4:2x2x1, tpu-v5p:2x2x1, h100:1, h100:4"
@@ -190,4 +191,5 @@ def traced_for(devices: list) -> Iterator[None]:
             put(cudnn, "check_cudnn_version", lambda: _CUDNN)
             put(cudnn, "check_compute_capability", compared(lambda has, wants: has >= wants))
             put(cudnn, "is_cuda_compute_capability_equal", compared(lambda a, b: a == b))
+        stack.callback(COMPILING_ONLY.reset, COMPILING_ONLY.set(True))
         yield

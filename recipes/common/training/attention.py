@@ -4,6 +4,7 @@ Keras 3.15 on TPU computes causal attention without the factor 1/sqrt(d) whereve
 kernel, whatever was asked for; `docs/upstream/keras-tpu-attention.md` has the report.
 """
 
+import contextvars
 import functools
 
 import keras
@@ -14,6 +15,9 @@ import numpy as np
 # CPU); with a wrong mask and scale by more than 3.
 TOLERANCE = 0.15
 
+# Set while a step is compiled for devices that are not here, on which nothing can be run.
+COMPILING_ONLY = contextvars.ContextVar("COMPILING_ONLY", default=False)
+
 
 def _on_tpu() -> bool:
     if keras.backend.backend() != "jax":
@@ -22,15 +26,6 @@ def _on_tpu() -> bool:
 
     # What Keras asks before it takes the kernel (keras.src.backend.jax.nn).
     return jax.devices()[0].platform == "tpu"
-
-
-def _elsewhere() -> bool:
-    """Whether the devices that Keras is told of can be compiled for, but run nothing."""
-    if keras.backend.backend() != "jax":
-        return False
-    import jax
-
-    return jax.devices()[0].platform != jax.local_devices()[0].platform
 
 
 def plain_attention(query, key, value, mask=None, causal=False, scale=None) -> np.ndarray:
@@ -130,7 +125,7 @@ def flash_available(
     if keras.backend.backend() == "tensorflow":
         return "Keras has none on TensorFlow"
     tpu = _on_tpu()
-    if _elsewhere():
+    if COMPILING_ONLY.get():
         return _why_not_by_shape(dtype, length, head_dim, tpu)
     distribution = keras.distribution.distribution()
     if tpu and distribution is not None and distribution.device_mesh.devices.size > 1:
