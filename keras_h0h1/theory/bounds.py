@@ -24,6 +24,8 @@ import math
 
 import numpy as np
 
+# Its public place is here.
+from keras_h0h1.theory.guards import GuardError as GuardError
 from keras_h0h1.theory.guards import (
     require,
     require_affine,

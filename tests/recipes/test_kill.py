@@ -80,7 +80,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(start, tmp_path,
         "--eval-every=15",
     ]  # fmt: skip
     whole = start(*options, "--name=whole")
-    whole.join()
+    whole.join(300)
     assert whole.exitcode == 0
     state, rows, evaluations = finished(RunFolder(tmp_path / "runs" / "whole"))
     assert [step for step, _ in rows] == list(range(1, STEPS + 1))

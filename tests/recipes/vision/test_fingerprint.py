@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipes.vision import recipe
 from recipes.vision.data import ImageData, Split
 from recipes.vision.data.fingerprint import fingerprint
 from recipes.vision.data.folder import Decoded
@@ -55,8 +54,8 @@ def test_order_labels_and_held_out_images_are_part_of_it(images):
 
 
 def test_of_very_many_images_blocks_with_both_ends(images, monkeypatch):
-    monkeypatch.setattr(recipe, "_WHOLE", 2**18)
-    monkeypatch.setattr(recipe, "_BLOCK", 2**14)
+    monkeypatch.setattr("recipes.vision.data.fingerprint._WHOLE", 2**18)
+    monkeypatch.setattr("recipes.vision.data.fingerprint._BLOCK", 2**14)
     read = []
 
     class Watched:
@@ -90,7 +89,7 @@ def test_files_that_are_decoded_when_needed(tmp_path, images, monkeypatch):
     paths[7].write_bytes(content)
     assert fingerprint(data_of(Decoded(paths, 8))) != before
     # Where only some are read, the sizes of all are compared.
-    monkeypatch.setattr(recipe, "_PIECES", 2)
+    monkeypatch.setattr("recipes.vision.data.fingerprint._PIECES", 2)
     before = fingerprint(data_of(Decoded(paths, 8)))
     with paths[7].open("ab") as file:
         file.write(b"\0")
