@@ -25,8 +25,8 @@ import math
 import numpy as np
 
 # Its public place is here.
-from keras_h0h1.theory.guards import GuardError as GuardError
-from keras_h0h1.theory.guards import (
+from keras_h0h1.theory._guards import GuardError as GuardError
+from keras_h0h1.theory._guards import (
     require,
     require_affine,
     require_pl,

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from keras_h0h1.theory.guards import require, require_affine, require_pl, require_positive
+from keras_h0h1.theory._guards import require, require_affine, require_pl, require_positive
 from keras_h0h1.theory.smoothness import Smoothness
 
 

@@ -15,7 +15,7 @@ Proofs are in docs/theory.md. All are derived.
 
 import math
 
-from keras_h0h1.theory.guards import require, require_pl, require_positive
+from keras_h0h1.theory._guards import require, require_pl, require_positive
 from keras_h0h1.theory.smoothness import Smoothness
 
 

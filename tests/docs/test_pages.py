@@ -41,6 +41,8 @@ def commands() -> dict[str, set[str]]:
             for name, rest in re.findall(r"python -m recipes\.(\w+)([^`#\n]*)", line):
                 options = re.findall(r"(?<!\S)--([a-z][-a-z0-9]*)", rest)
                 recipe = re.match(r" ([a-z]+)", rest) if name == "compare" else None
+                if name.isupper():  # It stands for the name of any recipe.
+                    continue
                 key = f"{name} {recipe[1]}" if recipe else name
                 found.setdefault(key, set()).update(options)
     return found

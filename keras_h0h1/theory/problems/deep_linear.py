@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_h0h1._validation import check_number
 from keras_h0h1.theory._arrays import like
-from keras_h0h1.theory.guards import require
+from keras_h0h1.theory._guards import require
 from keras_h0h1.theory.problems._layers import (
     DepthBound,
     Layers,

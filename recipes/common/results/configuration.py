@@ -25,10 +25,9 @@ DRY_RUN = frozenset({"dry_run", "target", "hardware", "utilisation", "price"})
 CHANGEABLE = frozenset({"max_to_keep", "checkpoint_every", "distribute", "model_shards"})
 """What a resumed run may be given anew: how it runs, not what it computes."""
 
-NOT_THE_EXPERIMENT = PLACE | SINGLE_RUN | DRY_RUN | CHANGEABLE | {"cache", "workers", "keep"}
+NOT_THE_EXPERIMENT = PLACE | SINGLE_RUN | DRY_RUN | CHANGEABLE | {"cache", "workers"}
 """Options on which a run's numbers do not depend. Runs that differ in these alone are runs of one
-experiment: for a checkpoint, the report and a comparison. `keep` is the former name
-of `max_to_keep`, in the folders of older runs."""
+experiment: for a checkpoint, the report and a comparison."""
 
 
 def experiment(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,11 +66,11 @@ def check_places(folder: Path) -> None:
             raise InputError(
                 f"There is a folder where a file is needed; move it away. Received: {folder / name}"
             )
-    board = folder / "tensorboard"
-    if os.path.lexists(board) and not board.is_dir():
-        raise InputError(
-            f"There is a file where a folder is needed; move it away. Received: {board}"
-        )
+    for name in ("tensorboard", "preset"):
+        if os.path.lexists(folder / name) and not (folder / name).is_dir():
+            raise InputError(
+                f"There is a file where a folder is needed; move it away. Received: {folder / name}"
+            )
 
 
 def check_no_checkpoint_lost(

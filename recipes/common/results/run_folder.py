@@ -45,7 +45,8 @@ class RunFolder:
     | `evaluations.csv` | one row per evaluation: training and validation loss |
     | `tensorboard/` | the same for TensorBoard |
     | `checkpoints/step-N.npz` | all that moves, after N updates; what `--resume` reads |
-    | `model.keras` | the final model |
+    | `model.keras` | the final model, as a task of KerasHub |
+    | `preset/` | the same for `from_preset`, where KerasHub has such a model |
     | `data.json` | which data, with a fingerprint that a resumed run has to meet |
     | `plot.png`, `summary.json` | the run at a glance |
     | `run.lock` | held by the process that works in the folder |

@@ -21,26 +21,46 @@ class GuardError(ValueError):
 
 
 def require(guard: str, holds, statement: str, **received) -> None:
-    """Raises `GuardError` unless the condition holds, for arrays everywhere."""
+    """Raises `GuardError` unless the condition holds, for arrays everywhere.
+
+    Example:
+
+    >>> require("gap_positive", 2.0 > 0, "gap > 0", gap=2.0)
+    """
     # `not all` rather than `any not`: NaN fails every comparison and must fail the guard too.
     if not np.all(holds):
         raise GuardError(guard, statement, **received)
 
 
 def require_positive(**values) -> None:
-    """All of the values are finite and above 0."""
+    """All of the values are finite and above 0.
+
+    Example:
+
+    >>> require_positive(gap=2.0, mu=0.1)
+    """
     for name, value in values.items():
         holds = np.greater(value, 0) & np.isfinite(value)
         require(f"{name}_positive", holds, f"finite {name} > 0", **{name: value})
 
 
 def require_affine(smoothness: Smoothness) -> None:
-    """The smoothness has exponent 1."""
+    """The smoothness has exponent 1.
+
+    Example:
+
+    >>> require_affine(Smoothness(1.0, 2.0))
+    """
     require("rho_is_1", smoothness.rho == 1.0, "rho = 1", rho=smoothness.rho)
 
 
 def require_pl(smoothness: Smoothness, mu: float, gap: float, epsilon: float) -> None:
-    """The arguments of a bound under the Polyak-Lojasiewicz inequality fit together."""
+    """The arguments of a bound under the Polyak-Lojasiewicz inequality fit together.
+
+    Example:
+
+    >>> require_pl(Smoothness(1.0, 2.0), mu=0.1, gap=2.0, epsilon=1e-3)
+    """
     require_positive(mu=mu, gap=gap, epsilon=epsilon)
     # Near the minimum 2 mu gap <= |gradient|^2 <= 2 H0 gap: no function has mu above H0.
     holds = mu <= smoothness.H0 * (1 + 1e-12)
