@@ -10,7 +10,7 @@ import statistics
 
 import numpy as np
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, made_by
 from benchmarks.quality import records
 from benchmarks.quality.workload import CORRUPTED, DEVELOPMENT, load_workload, workload_names
 from keras_h0h1.suggestion import suggest
@@ -55,13 +55,16 @@ def measure_all(names: list[str]) -> None:
         if f"{name}/{seed}" not in found:
             suggestion = measure(name, seed)
             found[f"{name}/{seed}"] = {"suggestion": suggestion, "by": describe_environment()}
-            MEASURED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            content = made_by() | {"measured": found}
+            MEASURED.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             print(f"{name}, seed {seed}: {suggestion['base']:.2g}", flush=True)
 
 
 def read() -> dict:
     """The measurements by workload and seed."""
-    return json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
+    if not MEASURED.exists():
+        return {}
+    return json.loads(MEASURED.read_text(encoding="utf-8"))["measured"]
 
 
 def grid(folder, name: str, methods: str) -> dict[float, float]:

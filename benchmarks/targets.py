@@ -1,6 +1,6 @@
-"""What fits where: training steps compiled for accelerators by their own compilers.
+"""What fits where, by the accelerators' own compilers: `python -m benchmarks.targets`.
 
-`python -m benchmarks.targets` adds a row to `results/targets_jax.json` for each model and target,
+It adds a row to `results/targets_jax.json` for each model and target,
 in place of an earlier one. It needs KERAS_BACKEND=jax and the extras [aot-tpu] and [aot-gpu], no
 accelerator, and minutes of a CPU for each row.
 """

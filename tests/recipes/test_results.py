@@ -99,7 +99,8 @@ def make_run(path, **options):
 
 OTHER = {
     "runs": "elsewhere", "name": "b", "resume": "a", "stop_after": 3, "suggest": True,
-    "dry_run": True, "hardware": "h100", "utilisation": 0.3, "price": 2.5, "keep": 9,
+    "dry_run": True, "hardware": "h100", "utilisation": 0.3, "price": 2.5, "target": "h100:1",
+    "max_to_keep": 9,
     "checkpoint_every": 7, "distribute": "data", "model_shards": 2, "cache": "c",
 }  # fmt: skip
 
