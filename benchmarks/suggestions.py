@@ -73,9 +73,8 @@ def grid(folder, name: str, methods: str) -> dict[float, float]:
     Only rates that all methods have: a study that still runs has some in part.
     """
     by = {}
-    for path in sorted((folder / name).glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["name"].startswith(methods):
+    for record in records.read(folder):
+        if record["identity"]["workload"] == name and record["name"].startswith(methods):
             losses = by.setdefault((record["identity"]["rate"], record["name"]), [])
             losses.append(records.score(record))
     names, seeds = {method for _, method in by}, max(map(len, by.values()), default=0)

@@ -37,6 +37,7 @@ def test_examples(name):
         "optimizers",
         "callbacks",
         "base",
+        "based",
         "spike_guard",
         "momentum_model",
         "smoothness_probe",
