@@ -44,3 +44,47 @@ def network_loss(problem, w):
         if index < len(shapes) - 1:
             a = ops.maximum(a, slope * a)
     return ops.sum(ops.square(a - tensor(problem.Y, w))) / 2
+
+
+def covariance(random, size):
+    matrix = random.normal(size=(size, size))
+    matrix = matrix @ matrix.T / size + 0.05 * np.eye(size)
+    return np.exp(random.normal()) * (matrix + matrix.T) / 2
+
+
+def linear_attention(random):
+    ridges = 10.0 ** random.uniform(-2, 1, size=2)
+    sigma = covariance(random, int(random.integers(1, 4)))
+    return problems.InContextAttention(sigma, int(random.integers(1, 20)), *ridges)
+
+
+def softmax_attention(random):
+    d, n, tasks = (int(count) for count in random.integers((1, 1, 1), (4, 7, 6)))
+    x = random.normal(size=(tasks, n, d)) * np.exp(random.normal())
+    query, beta = random.normal(size=(2, tasks, d)) * np.exp(random.normal())
+    y, target = np.einsum("tnd,td->tn", x, beta), np.sum(query * beta, axis=1)
+    ridges = 10.0 ** random.uniform(-2, 1, size=2)
+    return problems.InContextSoftmaxAttention(x, y, query, target, *ridges)
+
+
+def linear_attention_loss(problem, w):
+    """The mean over the tasks as the squared norm of v S^(1/2) Q - ..., by `keras.ops.matmul`."""
+    S, Gamma = tensor(problem.covariance, w), tensor(problem.second_moment, w)
+    Q = w[0] * ops.reshape(w[1:], S.shape)
+    error = ops.trace(ops.matmul(ops.matmul(Gamma, Q), ops.matmul(S, ops.transpose(Q))))
+    error = error - 2 * ops.trace(ops.matmul(S, ops.matmul(Q, S))) + ops.trace(S)
+    ridge = problem.ridge_v * w[0] ** 2 + problem.ridge_Q * ops.sum(ops.square(w[1:]))
+    return (error + ridge) / 2
+
+
+def softmax_attention_loss(problem, w):
+    """The mean over the tasks, one at a time, by `keras.ops.softmax`."""
+    d, total = problem.x.shape[-1], 0.0
+    Q = ops.reshape(w[1:], (d, d))
+    for x, y, query, target in zip(
+        problem.x, problem.y, problem.query, problem.target, strict=True
+    ):
+        z = ops.matmul(tensor(x, w), ops.matmul(Q, tensor(query, w)))
+        total = total + (w[0] * ops.sum(ops.softmax(z) * tensor(y, w)) - target) ** 2
+    ridge = problem.ridge_v * w[0] ** 2 + problem.ridge_Q * ops.sum(ops.square(w[1:]))
+    return (total / len(problem.target) + ridge) / 2

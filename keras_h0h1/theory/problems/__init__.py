@@ -12,6 +12,8 @@ from keras_h0h1.theory.problems.exponential import ExponentialMean
 from keras_h0h1.theory.problems.factorisation import LinearChain, ScalarFactorisation
 from keras_h0h1.theory.problems.hard import HardFamily, HardFunction
 from keras_h0h1.theory.problems.hyperbolic import Cosh, Separation
+from keras_h0h1.theory.problems.in_context import InContextAttention
+from keras_h0h1.theory.problems.in_context_softmax import InContextSoftmaxAttention
 from keras_h0h1.theory.problems.leaky_relu import LeakyReLUNet
 from keras_h0h1.theory.problems.logistic import Logistic
 from keras_h0h1.theory.problems.polynomial import DoubleWell, NormPower, Quadratic
@@ -25,6 +27,8 @@ __all__ = [
     "ExponentialMean",
     "HardFamily",
     "HardFunction",
+    "InContextAttention",
+    "InContextSoftmaxAttention",
     "LeakyReLUNet",
     "LinearChain",
     "Logistic",
