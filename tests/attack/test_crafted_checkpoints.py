@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 import zipfile
 
 import keras
@@ -123,3 +124,17 @@ def test_a_type_that_the_array_does_not_have(members, tmp_path, name):
     with pytest.raises(InputError, match=r"Received: ") as refused:
         load_checkpoint(packed(members, tmp_path, change))
     assert len(str(refused.value)) < 1000
+
+
+def test_thousands_of_small_layers(members, tmp_path):
+    """Keras would need minutes to make them, before any of their weights could be counted."""
+    layers = [{"class_name": "Dense", "config": {"units": 1, "name": f"d{i}"}} for i in range(4096)]
+
+    def change(header):
+        return {**header, "model": replaced(header["model"], "layers", layers, "Sequential")}
+
+    path = packed(members, tmp_path, change)
+    start = time.perf_counter()
+    with pytest.raises(InputError, match=r"more than 600 layers. Received: .*npz"):
+        load_checkpoint(path)
+    assert time.perf_counter() - start < 10

@@ -27,6 +27,8 @@ DIGEST_LENGTH = 64
 _LONGEST_HEADER = 2**26
 # Keras' metrics make a Python list of as many thresholds, 200 unless told, in their constructor.
 _MOST_THRESHOLDS = 10_000
+# Keras takes time that grows with the square of this; the largest model here has about 200.
+_MOST_LAYERS = 600
 
 
 def digest(file) -> bytes:
@@ -175,7 +177,27 @@ def _checked_header(path: Path, content: bytes) -> dict[str, Any]:
             f"A metric of the model in the checkpoint has more than {_MOST_THRESHOLDS:,} "
             f"thresholds. Received: num_thresholds={thresholds:.6g} in {path}"
         )
+    layers = _count_layers(header["model"])
+    if layers > _MOST_LAYERS:
+        raise InputError(
+            f"The model in the checkpoint has more than {_MOST_LAYERS:,} layers. "
+            f"Received: {layers:,} layers in {path}"
+        )
     return header
+
+
+def _count_layers(configuration: Any) -> int:
+    """Entries of all lists of layers in a configuration, however nested."""
+    count, left = 0, [configuration]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+            layers = value.get("layers")
+            count += len(layers) if isinstance(layers, list) else 0
+        elif isinstance(value, list):
+            left += value
+    return count
 
 
 def _largest(key: str, configuration: Any) -> float:
