@@ -14,7 +14,7 @@ def reference(k, peak, total, warmup, decay, final):
 
 
 @pytest.mark.parametrize("schedule", ["none", "linear", "h0h1"])
-@pytest.mark.parametrize("gradient_accumulation_steps", [1, 2])
+@pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_rate_of_each_update(schedule, accumulate):
     """The optimizer's rate is base(k) / max(1, loss / C), with the mean loss of the window."""
     config = Training(

@@ -8,10 +8,10 @@ import pytest
 
 from recipes.common.training.attention import flash_available
 from recipes.compilers.compiled import compile_for
+from recipes.compilers.deferred import deferred
 from recipes.compilers.step import lower_step
 from recipes.compilers.targets import Target, traced_for
 from recipes.gpt import model as models
-from recipes.gpt._xla import deferred
 from recipes.gpt.config import GPTConfig, resolve_without_data
 from recipes.gpt.cost import training_flops
 from recipes.gpt.layout import LAYOUT
