@@ -8,6 +8,15 @@ import json
 import sys
 from pathlib import Path
 
+# What one backend on any machine cannot run.
+ELSEWHERE = {
+    "keras_h0h1/_autodiff/tensorflow.py": "TensorFlow's derivatives",
+    "keras_h0h1/_autodiff/torch.py": "PyTorch's derivatives",
+    "recipes/common/distribution/_keras_tensorflow.py": "tf.distribute",
+    "recipes/compilers/chips.py": "needs the compiler of another accelerator",
+    "recipes/compilers/report.py": "needs the compiler of another accelerator",
+}
+
 
 def untested(report: dict) -> list[str]:
     """Files of the report in which no line inside of a function was executed.
@@ -32,12 +41,16 @@ def untested(report: dict) -> list[str]:
 def main(path: str) -> int:
     """Prints the modules that are missing and returns the exit status."""
     report = json.loads(Path(path).read_text("utf-8"))
-    missing = untested(report)
+    missing = [name for name in untested(report) if name not in ELSEWHERE]
+    unknown = sorted(set(ELSEWHERE) - set(report["files"]))
+    for name in unknown:
+        print(f"{name}: excepted in tests/covered.py, but there is no such module")
     for name in missing:
         print(f"{name}: no test in tests/fast.txt runs a function of it")
-    if not missing:
-        print(f"{len(report['files'])} modules, in each of which functions were run")
-    return 1 if missing else 0
+    if missing or unknown:
+        return 1
+    print(f"{len(report['files'])} modules, {len(ELSEWHERE)} excepted; functions of all others ran")
+    return 0
 
 
 if __name__ == "__main__":

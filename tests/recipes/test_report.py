@@ -27,7 +27,7 @@ from recipes.report.reading import read
 from recipes.report.training import group, labels
 
 pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="reports do not depend on the backend"
+    keras.backend.backend() != "jax", reason="reports do not depend on the backend"
 )
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "path"}

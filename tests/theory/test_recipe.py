@@ -11,7 +11,7 @@ from keras_h0h1.theory import bounds, problems
 from recipes.theory import schedules
 from recipes.theory.recipe import EXPERIMENTS, Theory, main, run
 
-QUICK = ("separation", "bounds", "sharpness", "chains", "powers")
+QUICK = ("separation", "bounds", "sharpness", "two_layer", "chains", "powers")
 
 
 @pytest.fixture(scope="module")
