@@ -16,8 +16,9 @@ Two scalars say something about the constants:
 `advance` is the rule that `OnlineSmoothnessLearningRate` and `AdaptiveGD(H0="auto")` run.
 
 References:
-    F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
-        arXiv 2510.03164 (2025): the condition. The self-bound and the descent lemma are derived.
+    Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
+        A Theoretical Perspective", arXiv 2510.03164 (2025): the condition. The
+        self-bound and the descent lemma are derived.
     J. Barzilai, J. Borwein, "Two-Point Step Size Gradient Methods", IMA J. Numer. Anal. 8
         (1988): on a quadratic $1/L$ is their step.
     N. Loizou, S. Vaswani, I. Laradji, S. Lacoste-Julien, "Stochastic Polyak Step-size for SGD",

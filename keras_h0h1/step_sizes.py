@@ -16,10 +16,10 @@ Notation, that of the two papers:
 | $G$ | `gradient_norm` | $\|\nabla f\|$ |
 
 References:
-    A. F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
-        arXiv 2510.03164 (2025): rules `paper`, `practical`.
-    B. Y. Liu, Y. Ge, R. Pan, A. Kang, T. Zhang, "Theoretical Analysis on how Learning Rate
-        Warmup Accelerates Convergence", arXiv 2509.07972 (2025): rule `power`.
+    Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
+        A Theoretical Perspective", arXiv 2510.03164 (2025): rules `alimisis`, `practical`.
+    Yuxing Liu, Yuze Ge, Rui Pan, An Kang, Tong Zhang, "Theoretical Analysis on how
+        Learning Rate Warmup Accelerates Convergence", arXiv 2509.07972 (2025): rule `power`.
 
 The rules `sharp` and `envelope` follow from the descent lemma: for $0 < \eta \le 2/\ell(\Delta)$,
 $f(w - \eta \nabla f) \le f(w) - \eta (1 - \eta \ell(\Delta) / 2) G^2$.
@@ -79,15 +79,20 @@ def _reciprocal(bound):
     return xp.where(positive, 1.0 / xp.where(positive, bound, xp.ones_like(bound)), 0.0 * bound)
 
 
-def paper(loss: Numeric, H0: Numeric, H1: Numeric, f_star: Numeric = 0.0) -> Numeric:
-    r"""$\eta = 1 / (10 H_0 + 20 H_1 \Delta)$, the rule whose rates paper A proves.
+def alimisis(loss: Numeric, H0: Numeric, H1: Numeric, f_star: Numeric = 0.0) -> Numeric:
+    r"""$\eta = 1 / (10 H_0 + 20 H_1 \Delta)$, the rule whose rates
+    Alimisis and others prove.
 
     Example:
 
-    >>> float(paper(2.0, H0=1.0, H1=1.0))
+    >>> float(alimisis(2.0, H0=1.0, H1=1.0))
     0.02
     """
     return _reciprocal(curvature_bound(loss, 10.0 * H0, 20.0 * H1, f_star))
+
+
+# An earlier name, kept for code that has it: two papers have a rule.
+paper = alimisis
 
 
 def sharp(
@@ -129,7 +134,7 @@ def power(
     rho: Numeric = 1.0,
     c: float = 0.5,
 ) -> Numeric:
-    r"""$\eta = c \min(1/H_0, \Delta^{-\rho} / (3^\rho H_1))$, paper B's rule for
+    r"""$\eta = c \min(1/H_0, \Delta^{-\rho} / (3^\rho H_1))$, the rule of Liu and others for
     $(\rho, K_0, K_\rho)$-smoothness with $K_0 = H_0$, $K_\rho = H_1$.
 
     `c = 1/2` is safe for every $\rho > 0$, by the descent lemma:

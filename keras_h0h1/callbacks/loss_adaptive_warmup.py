@@ -48,8 +48,8 @@ class LossAdaptiveWarmup(keras.callbacks.Callback):
     0.25
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
-            arXiv 2510.03164 (2025).
+        Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
+            A Theoretical Perspective", arXiv 2510.03164 (2025).
     """
 
     def __init__(

@@ -79,10 +79,10 @@ class SmoothnessProbe(keras.callbacks.Callback):
         procedure: The `ProbeMode` that measures.
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
-            arXiv 2510.03164 (2025).
-        Y. Liu, Y. Ge, R. Pan, A. Kang, T. Zhang, "Theoretical Analysis on how Learning Rate
-            Warmup Accelerates Convergence", arXiv 2509.07972 (2025).
+        Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
+            A Theoretical Perspective", arXiv 2510.03164 (2025).
+        Yuxing Liu, Yuze Ge, Rui Pan, An Kang, Tong Zhang, "Theoretical Analysis on how
+            Learning Rate Warmup Accelerates Convergence", arXiv 2509.07972 (2025).
 
     Example: the loss $\frac12 (2 w)^2$ has curvature 4.
 

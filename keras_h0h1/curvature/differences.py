@@ -29,8 +29,8 @@ class GradientDifference:
         objective: The model's objective.
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
-            arXiv 2510.03164 (2025).
+        Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
+            A Theoretical Perspective", arXiv 2510.03164 (2025).
 
     Example: $f = \frac32 w^2$ has curvature 3 everywhere.
 

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_h0h1 import _keras
+from keras_h0h1._rules import current_rule
 from keras_h0h1._types import Config, Tensor
 from keras_h0h1.optimizers._restoring_sgd import RestoringSGD
 from keras_h0h1.optimizers.loss_aware import LossAware
@@ -31,7 +32,7 @@ class AdaptiveGD(LossAware):
     $$w_{k+1} = w_k - \eta_k \nabla f(w_k), \qquad
     \eta_k = \frac{1}{10 H_0 + 20 H_1 \Delta_k}, \qquad \Delta_k = \max(f(w_k) - f^*, 0)$$
 
-    with the default `rule="paper"`; the other rules are those of
+    with the default `rule="alimisis"`; the other rules are those of
     `keras_h0h1.SmoothnessLearningRate`. If $\|\nabla^2 f\| \le H_0 + H_1 (f - f^*)$, each step
     decreases the loss, whatever the starting point; a fixed step would have to be as short as
     the curvature at the *start* demands. On mini-batches the rule is proved for interpolated
@@ -70,9 +71,9 @@ class AdaptiveGD(LossAware):
         f_star: Float, the loss's infimum. Defaults to `0.0`.
         rho: Float > 0, the exponent of the gap. Defaults to `1.0`; others need rule `"sharp"` or
             `"power"`, or estimated constants.
-        rule: `"paper"`, `"sharp"`, `"power"` or `"envelope"`. Defaults to `"paper"` for given
-            constants, the rule with published rates; `"sharp"` takes about a tenth of its steps
-            and is safe as well. Estimated constants have the rule `"sharp"`, their default.
+        rule: `"alimisis"`, `"sharp"`, `"power"` or `"envelope"`. Defaults to `"alimisis"` for
+            given constants, the rule with published rates; `"sharp"` takes about a tenth of its
+            steps and is safe as well. Estimated constants have the rule `"sharp"`, their default.
         momentum: Float in [0, 1], heavy-ball momentum. Defaults to `0.0`, **the only value the
             theory covers**.
         nesterov: Boolean, Nesterov's form of the momentum. Defaults to `False`.
@@ -114,10 +115,10 @@ class AdaptiveGD(LossAware):
     (True, 1.0)
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
-            arXiv 2510.03164 (2025).
-        Y. Liu, Y. Ge, R. Pan, A. Kang, T. Zhang, "Theoretical Analysis on how Learning Rate
-            Warmup Accelerates Convergence", arXiv 2509.07972 (2025): rule `"power"`.
+        Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
+            A Theoretical Perspective", arXiv 2510.03164 (2025).
+        Yuxing Liu, Yuze Ge, Rui Pan, An Kang, Tong Zhang, "Theoretical Analysis on how
+            Learning Rate Warmup Accelerates Convergence", arXiv 2509.07972 (2025): rule `"power"`.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class AdaptiveGD(LossAware):
                 )
             schedule = OnlineSmoothnessLearningRate(H0, H1, f_star, rho, safeguard)
         else:
-            rule = "paper" if rule is None else rule
+            rule = "alimisis" if rule is None else current_rule("rule", rule)
             schedule = SmoothnessLearningRate(
                 cast(float, H0), cast(float, H1), f_star=f_star, rho=rho, rule=rule
             )

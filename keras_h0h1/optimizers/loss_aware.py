@@ -107,8 +107,8 @@ class LossAware(RateAttributes, AdoptsSchedules, DelegatingOptimizer):
     ```
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
-            arXiv 2510.03164 (2025).
+        Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
+            A Theoretical Perspective", arXiv 2510.03164 (2025).
     """
 
     def __init__(

@@ -83,10 +83,12 @@ class LossAdaptiveLearningRate(BasedSchedule):
     0.1
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
-            arXiv 2510.03164 (2025): the rule, with $f^* = 0$ and $\rho = 1$.
-        Y. Liu, Y. Ge, R. Pan, A. Kang, T. Zhang, "Theoretical Analysis on how Learning Rate
-            Warmup Accelerates Convergence", arXiv 2509.07972 (2025): the exponent $\rho$.
+        Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
+            A Theoretical Perspective", arXiv 2510.03164 (2025): the rule,
+            with $f^* = 0$ and $\rho = 1$.
+        Yuxing Liu, Yuze Ge, Rui Pan, An Kang, Tong Zhang, "Theoretical Analysis on how
+            Learning Rate Warmup Accelerates Convergence", arXiv 2509.07972 (2025): the
+            exponent $\rho$.
     """
 
     def __init__(

@@ -64,8 +64,8 @@ class OnlineSmoothnessLearningRate(LossDrivenSchedule):
     0.5 1.0
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
-            arXiv 2510.03164 (2025).
+        Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
+            A Theoretical Perspective", arXiv 2510.03164 (2025).
         N. Loizou, S. Vaswani, I. Laradji, S. Lacoste-Julien, "Stochastic Polyak Step-size for
             SGD: An Adaptive Learning Rate for Fast Convergence", arXiv 2002.10542 (2020).
     """

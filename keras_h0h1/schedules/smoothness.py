@@ -5,11 +5,12 @@ import math
 import keras
 
 from keras_h0h1 import step_sizes
+from keras_h0h1._rules import current_rule
 from keras_h0h1._types import Config, Tensor
 from keras_h0h1._validation import check_choice, check_number
 from keras_h0h1.schedules.base import LossDrivenSchedule, State
 
-RULES = ("paper", "sharp", "power", "envelope")
+RULES = ("alimisis", "sharp", "power", "envelope")
 
 
 @keras.saving.register_keras_serializable("keras_h0h1")
@@ -20,7 +21,7 @@ class SmoothnessLearningRate(LossDrivenSchedule):
 
     | `rule` | rate | source |
     |---|---|---|
-    | `"paper"` | $1 / (10 H_0 + 20 H_1 \Delta)$ | arXiv 2510.03164 |
+    | `"alimisis"` | $1 / (10 H_0 + 20 H_1 \Delta)$ | arXiv 2510.03164 |
     | `"sharp"` | $1 / (H_0 + H_1 \Delta^\rho)$ | the descent lemma |
     | `"power"` | $\frac12 \min(1/H_0, \Delta^{-\rho} / (3^\rho H_1))$ | arXiv 2509.07972 |
     | `"envelope"` | $\operatorname{artanh}(x) / (\sqrt{H_1} G)$ | the descent lemma, exactly |
@@ -40,9 +41,10 @@ class SmoothnessLearningRate(LossDrivenSchedule):
         H1: Float >= 0, by how much the curvature may grow per unit of loss. One of `H0`, `H1`
             must be positive.
         f_star: Float, the loss's infimum. Defaults to `0.0`.
-        rho: Float > 0. Defaults to `1.0`. `"paper"` and `"envelope"` are proved for 1 alone.
-        rule: One of the four above. Defaults to `"paper"`, the rule with published rates;
-            `"sharp"` needs about a tenth of its steps.
+        rho: Float > 0. Defaults to `1.0`. `"alimisis"` and `"envelope"` are proved for 1 alone.
+        rule: One of the four above. Defaults to `"alimisis"`, the rule with published rates;
+            `"sharp"` needs about a tenth of its steps. `"paper"` is an earlier name of
+            `"alimisis"`, and deprecated.
 
     Raises:
         TypeError: If a constant is not a number.
@@ -60,10 +62,10 @@ class SmoothnessLearningRate(LossDrivenSchedule):
     0.25
 
     References:
-        F. Alimisis, R. Islamov, A. Lucchi, "Why Do We Need Warm-up? A Theoretical Perspective",
-            arXiv 2510.03164 (2025).
-        Y. Liu, Y. Ge, R. Pan, A. Kang, T. Zhang, "Theoretical Analysis on how Learning Rate
-            Warmup Accelerates Convergence", arXiv 2509.07972 (2025).
+        Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
+            A Theoretical Perspective", arXiv 2510.03164 (2025).
+        Yuxing Liu, Yuze Ge, Rui Pan, An Kang, Tong Zhang, "Theoretical Analysis on how
+            Learning Rate Warmup Accelerates Convergence", arXiv 2509.07972 (2025).
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class SmoothnessLearningRate(LossDrivenSchedule):
         H1: float,
         f_star: float = 0.0,
         rho: float = 1.0,
-        rule: str = "paper",
+        rule: str = "alimisis",
     ) -> None:
         super().__init__()
         self.H0 = check_number("H0", H0, low=0.0)
@@ -84,16 +86,16 @@ class SmoothnessLearningRate(LossDrivenSchedule):
             )
         self.f_star = check_number("f_star", f_star)
         self.rho = check_number("rho", rho, low=0.0, strict=True)
-        self.rule = check_choice("rule", rule, RULES)
-        if rule in ("paper", "envelope") and self.rho != 1.0:
+        self.rule = check_choice("rule", current_rule("rule", rule), RULES)
+        if self.rule in ("alimisis", "envelope") and self.rho != 1.0:
             raise ValueError(
-                f"`rule={rule!r}` is proved for `rho=1` alone; use 'sharp' or 'power' for other "
-                f"exponents. Received: rho={rho!r}"
+                f"`rule={self.rule!r}` is proved for `rho=1` alone; use 'sharp' or 'power' for "
+                f"other exponents. Received: rho={rho!r}"
             )
 
     def constants(self) -> dict[str, float]:
         numbers = {"H0": self.H0, "H1": self.H1, "f_star": self.f_star, "rho": self.rho}
-        if self.rule == "paper":
+        if self.rule == "alimisis":
             numbers |= {"10 * H0": 10.0 * self.H0, "20 * H1": 20.0 * self.H1}
         if self.rule == "power" and self.H1 > 0.0:
             try:
@@ -108,8 +110,8 @@ class SmoothnessLearningRate(LossDrivenSchedule):
 
     def _rate(self, loss, gradient_norm):
         constants = {"H0": self.H0, "H1": self.H1, "f_star": self.f_star}
-        if self.rule == "paper":
-            return step_sizes.paper(loss, **constants)
+        if self.rule == "alimisis":
+            return step_sizes.alimisis(loss, **constants)
         if self.rule == "sharp":
             return step_sizes.sharp(loss, **constants, rho=self.rho)
         if self.rule == "power":

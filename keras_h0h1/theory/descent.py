@@ -12,13 +12,14 @@ from keras import ops
 
 from keras_h0h1 import step_sizes
 from keras_h0h1._compiled import compiled
+from keras_h0h1._rules import current_rule
 from keras_h0h1._validation import check_choice, check_integer, check_number
 from keras_h0h1.theory import _arrays
 from keras_h0h1.theory.problems.base import Problem
 from keras_h0h1.theory.smoothness import Smoothness
 
 StepRule = Callable[..., object]
-RULES = ("paper", "sharp", "power", "envelope", "aiming")
+RULES = ("alimisis", "sharp", "power", "envelope", "aiming")
 
 
 def rule(smoothness: Smoothness, name: str = "sharp", theta: float = 1.0) -> StepRule:
@@ -26,7 +27,7 @@ def rule(smoothness: Smoothness, name: str = "sharp", theta: float = 1.0) -> Ste
 
     Args:
         smoothness: The constants.
-        name: `"paper"`, `"sharp"`, `"power"` (paper B's, with c = 1/2), `"envelope"`, or
+        name: `"alimisis"`, `"sharp"`, `"power"` (with c = 1/2), `"envelope"`, or
             `"aiming"`, which is $\theta / (2 H_0 + H_1 \Delta)$.
         theta: The Aiming constant, for `"aiming"` alone.
 
@@ -42,12 +43,12 @@ def rule(smoothness: Smoothness, name: str = "sharp", theta: float = 1.0) -> Ste
     >>> float(rule(Smoothness(1.0, 2.0), "sharp")(2.0, 0.0, 0))
     0.2
     """
-    check_choice("name", name, RULES)
-    if smoothness.rho != 1.0 and name in ("paper", "envelope", "aiming"):
+    name = check_choice("name", current_rule("name", name), RULES)
+    if smoothness.rho != 1.0 and name in ("alimisis", "envelope", "aiming"):
         raise ValueError(f"Rule {name!r} needs rho = 1. Received: rho={smoothness.rho!r}")
     H0, H1, f_star, rho = dataclasses.astuple(smoothness)
-    if name == "paper":
-        return lambda loss, norm, step: step_sizes.paper(loss, H0, H1, f_star)
+    if name == "alimisis":
+        return lambda loss, norm, step: step_sizes.alimisis(loss, H0, H1, f_star)
     if name == "power":
         return lambda loss, norm, step: step_sizes.power(loss, H0, H1, f_star, rho)
     if name == "envelope":

@@ -11,7 +11,7 @@ from recipes.theory.experiment import Experiment, Result, fixed, power_of, steps
 
 EPSILON = 1e-6
 ADAPTIVE = {
-    "paper: 1/(10 + 20 Δ)": "paper",
+    "paper: 1/(10 + 20 Δ)": "alimisis",
     "sharp: 1/(1 + Δ)": "sharp",
     "envelope-optimal": "envelope",
     "paper B's: ½ min(1, 1/(3 Δ))": "power",

@@ -54,12 +54,12 @@ def draw(rng: random.Random) -> dict:
         "rho": rng.choice([1.0, 1.0, 0.5, 1.5, 4.0, 100.0, 1000.0, 1e-40, 1e38, 1e39]),
     }
     if rng.random() < 0.5:
-        rule = rng.choice(["paper", "sharp", "power", "envelope"])
+        rule = rng.choice(["alimisis", "sharp", "power", "envelope"])
         combination |= {"rule": rule, "H0": number(), "H1": number()}
         for name in ("H0", "H1"):
             if rule == "sharp" and rng.random() < 0.3:
                 combination[name] = "auto"
-        if rule in ("paper", "envelope"):
+        if rule in ("alimisis", "envelope"):
             combination["rho"] = 1.0
     else:
         combination |= {

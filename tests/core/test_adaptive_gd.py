@@ -12,7 +12,7 @@ from tests.core import problems
 
 # Steps until f - f* <= 1e-6 on f = (cosh w1 - 1) + w2^2 / 20, from w2 = 1 and the w1 with
 # cosh w1 - 1 = 10, 100, 1000, 10000: computed twice independently, in float64.
-STEPS = {"paper": [580, 623, 669, 715], "sharp": [54, 56, 59, 61]}
+STEPS = {"alimisis": [580, 623, 669, 715], "sharp": [54, 56, 59, 61]}
 HEIGHTS = [10.0, 100.0, 1000.0, 10000.0]
 
 
@@ -77,7 +77,7 @@ def test_separation_instance(rule, float64, backend):
 @pytest.mark.parametrize(
     ("rule", "rho", "expected"),
     [
-        ("paper", 1.0, lambda d, g: 1 / (5 + 40 * d)),
+        ("alimisis", 1.0, lambda d, g: 1 / (5 + 40 * d)),
         ("sharp", 0.5, lambda d, g: 1 / (0.5 + 2 * d**0.5)),
         ("power", 2.0, lambda d, g: 0.5 * min(1 / 0.5, 1 / (9 * 2 * d**2))),
         ("envelope", 1.0, lambda d, g: math.atanh(2**0.5 * g / (0.5 + 2 * d)) / (2**0.5 * g)),

@@ -50,7 +50,7 @@ def _theory(**changes):
         (lambda: _theory(H0=0.0, H1=0.0), ValueError),
         (lambda: _theory(H1=NAN), ValueError),
         (lambda: _theory(rule="steep"), ValueError),
-        (lambda: _theory(rule="paper", rho=0.5), ValueError),
+        (lambda: _theory(rule="alimisis", rho=0.5), ValueError),
         (lambda: _theory(rule="envelope", rho=2.0), ValueError),
         (lambda: AdaptiveGD(H0="1", H1=1.0), TypeError),
         (lambda: AdaptiveGD(H0=1.0, H1=-1.0), ValueError),

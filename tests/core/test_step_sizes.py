@@ -15,7 +15,7 @@ LOSSES = [0.0, 0.3, 1.0, 2.5, 40.0]
 def test_numpy_in_gives_float64_numpy_out(loss):
     d = max(loss - 0.5, 0.0)
     constants = {"H0": 0.7, "H1": 1.9, "f_star": 0.5}
-    assert step_sizes.paper(loss, **constants) == pytest.approx(1 / (7 + 38 * d), rel=1e-15)
+    assert step_sizes.alimisis(loss, **constants) == pytest.approx(1 / (7 + 38 * d), rel=1e-15)
     assert step_sizes.sharp(loss, **constants, rho=0.5) == pytest.approx(
         1 / (0.7 + 1.9 * math.sqrt(d)), rel=1e-15
     )
@@ -36,7 +36,7 @@ def test_tensors_give_the_same_numbers(float64, backend):
     losses = np.array(LOSSES)
     tensor = ops.convert_to_tensor(losses)
     for rule, arguments in [
-        (step_sizes.paper, {"H0": 0.7, "H1": 1.9}),
+        (step_sizes.alimisis, {"H0": 0.7, "H1": 1.9}),
         (step_sizes.sharp, {"H0": 0.7, "H1": 1.9, "rho": 0.5}),
         (step_sizes.power, {"H0": 0.7, "H1": 1.9, "rho": 1.5}),
         (step_sizes.practical_factor, {"C": 2.0, "f_star": 0.5, "rho": 2.0}),
