@@ -1,7 +1,7 @@
 """What fits where, by the accelerators' own compilers: `python -m benchmarks.targets`.
 
-It adds a row to `results/targets_jax.json` for each model and target,
-in place of an earlier one. It needs KERAS_BACKEND=jax and the extras [aot-tpu] and [aot-gpu], no
+It adds a row to `results/targets_jax.json` for each model and target, with its own command, in
+place of an earlier one. It needs KERAS_BACKEND=jax and the extras [aot-tpu] and [aot-gpu], no
 accelerator, and minutes of a CPU for each row.
 """
 
@@ -9,7 +9,8 @@ import dataclasses
 import json
 
 from benchmarks.common import RESULTS, write_result
-from recipes.common.command_line.console import make_console
+from recipes.common.command_line.console import make_console, one_line_errors
+from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import build, option, parse
 from recipes.compilers.targets import Target
 from recipes.registry import load_recipe
@@ -24,6 +25,7 @@ MODELS = {
     "gpt-410m": ("gpt", {**_LLAMA, "size": "410m"}),
 }
 _NAME = "targets"
+PROGRAM = "python -m benchmarks.targets"
 
 
 @dataclasses.dataclass
@@ -38,23 +40,24 @@ class Targets:
             Target.parse(target)
         for model in self.models:
             if model not in MODELS:
-                raise ValueError(f"A model is one of {', '.join(MODELS)}. Received: models={model}")
+                raise InputError(f"A model is one of {', '.join(MODELS)}. Received: models={model}")
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
     """Compiles each model for each target, one after the other, and writes after each."""
-    config = build(
-        Targets, parse([Targets], argv, program="python -m benchmarks.targets", description=__doc__)
-    )
+    given = parse([Targets], argv, program=PROGRAM, description=__doc__)
     console, rows = make_console(), []
-    for model in config.models:
-        for target in config.targets:
+    with one_line_errors(PROGRAM):
+        config = build(Targets, given)
+        for model in config.models:
             name, options = MODELS[model]
             recipe = load_recipe(name)
-            made = build(recipe.config, {**options, "dry_run": True, "target": target})
-            row, _ = recipe.run(made, console)
-            rows.append(row)
-            _add(row)
+            for target in config.targets:
+                made = build(recipe.config, {**options, "dry_run": True, "target": target})
+                row, _ = recipe.run(made, console)
+                command = f"{PROGRAM} --models {model} --targets {target}"
+                rows.append({**row, "command": command})
+                _add(rows[-1])
     return rows
 
 

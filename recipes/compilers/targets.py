@@ -102,8 +102,7 @@ class Target:
             if found is None:
                 extra = "aot-tpu" if tpu else "aot-gpu"
                 return (
-                    f"The compiler for {self.name} is not installed: "
-                    f'pip install "keras-h0h1[{extra}]".'
+                    f'The compiler for {self.name} is not installed: pip install -e ".[{extra}]".'
                 )
         return None
 

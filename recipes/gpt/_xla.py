@@ -7,6 +7,8 @@ import dataclasses
 
 import keras
 
+from recipes.compilers.step import lower_step
+
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
@@ -31,29 +33,13 @@ def cpu_only() -> bool:
 
 
 def _lower_jax(model, batch_size, context):
-    import jax
+    tokens = (batch_size, context), "int32"
+    return lower_step(model, (tokens, tokens))
 
-    if not model.optimizer.built:
-        with keras.StatelessScope(initialize_variables=False):
-            model.optimizer.build(model.trainable_variables)
 
-    def shapes(variables):
-        return [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in variables]
-
-    state = tuple(
-        map(
-            shapes,
-            (
-                model.trainable_variables,
-                model.non_trainable_variables,
-                model.optimizer.variables,
-                model.metrics_variables,
-            ),
-        )
-    )
-    tokens = jax.ShapeDtypeStruct((batch_size, context), "int32")
-    # As Keras' trainer compiles it: the state is given away.
-    return jax.jit(model.train_step, donate_argnums=0).lower(state, (tokens, tokens))
+def _flops(lowered) -> float | None:
+    # Compilers of other devices than a CPU's say nothing before optimisation.
+    return (lowered.cost_analysis() or {}).get("flops")
 
 
 def count_flops(model: keras.Model, batch_size: int, context: int) -> float | None:
@@ -63,7 +49,7 @@ def count_flops(model: keras.Model, batch_size: int, context: int) -> float | No
     """
     if keras.backend.backend() != "jax":
         return None
-    return _lower_jax(model, batch_size, context).cost_analysis()["flops"]
+    return _flops(_lower_jax(model, batch_size, context))
 
 
 def compile_step(model: keras.Model, batch_size: int, context: int) -> Counts:
@@ -73,7 +59,7 @@ def compile_step(model: keras.Model, batch_size: int, context: int) -> Counts:
         lowered = _lower_jax(model, batch_size, context)
         memory = lowered.compile().memory_analysis()
         return Counts(
-            lowered.cost_analysis()["flops"],
+            _flops(lowered),
             memory.argument_size_in_bytes,
             memory.temp_size_in_bytes,
         )

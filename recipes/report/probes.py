@@ -5,7 +5,7 @@ from html import escape
 
 import numpy as np
 
-from keras_h0h1.curvature import NotIdentified, SmoothnessFit, fit_smoothness
+from keras_h0h1.curvature import NotIdentifiedError, SmoothnessFit, fit_smoothness
 from recipes.report.charts import Series, chart, swatch, wants_log
 from recipes.report.markup import details, legend, table
 from recipes.report.reading import Columns, Study
@@ -41,7 +41,7 @@ def _fit(columns: Columns) -> SmoothnessFit | str:
     there = there[:: -(-len(there) // MOST_FITTED) or 1]
     try:
         return fit_smoothness(columns["loss"][there], columns["curvature"][there])
-    except (NotIdentified, ValueError) as refusal:
+    except (NotIdentifiedError, ValueError) as refusal:
         return str(refusal).split(".")[0]
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_h0h1.callbacks.smoothness_probe import SmoothnessProbe
-from keras_h0h1.curvature import NotIdentified, fit_smoothness
+from keras_h0h1.curvature import NotIdentifiedError, fit_smoothness
 from recipes.smoothness.cases import Case
 from recipes.smoothness.config import Smoothness
 
@@ -43,7 +43,7 @@ def row_of(study: str, case: str, part: str, losses, curvatures) -> dict:
     start = {"first_loss": float(losses[0]), "last_loss": float(losses[-1])}
     try:
         fit = fit_smoothness(losses, curvatures)
-    except NotIdentified as refusal:
+    except NotIdentifiedError as refusal:
         return {**row, **start, **empty, "note": str(refusal).split(".")[0]}
     power = fit_smoothness(losses, curvatures, rho="fit", bootstrap=100)
     note = fit.note

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_h0h1
 from keras_h0h1.theory import bounds, certify, problems
 from keras_h0h1.theory._autodiff import value_and_hessian
 from tests.theory import networks
@@ -104,9 +105,45 @@ def test_certify_needs_the_ridge():
 
 
 @numpy_only
+def test_certify_needs_the_ridge_on_the_value_of_the_softmax_layer():
+    """Targets of mean 0 in each task: at Q = 0 the error is the same for every v."""
+    for seed in range(5):
+        sample = problems.InContextSoftmaxAttention.sample(2, 4, 2, seed)
+        y = sample.y - sample.y.mean(axis=1, keepdims=True)
+        tasks = sample.x, y, sample.query, sample.target
+        problem = problems.InContextSoftmaxAttention(*tasks, ridge_v=0.1, ridge_Q=0.0)
+        bare = problems.InContextSoftmaxAttention(*tasks, ridge_v=0.0, ridge_Q=0.0)
+        w = np.zeros((2, problem.dimension))
+        w[1, 0] = 1e6
+        np.testing.assert_allclose(bare.value(w), bare.value(w)[0])
+        assert not certify.find_violation(problem, radius=1e3, **SEARCH).violated
+        claimed = bare.certificate(ridge=0.1)
+        assert certify.find_violation(bare, claimed, radius=1e3, **SEARCH).violated
+
+
+@numpy_only
 def test_the_softmax_layer_needs_no_ridge_on_the_queries():
     problem = problems.InContextSoftmaxAttention.sample(2, 4, 3, ridge_Q=0.0)
     assert not certify.find_violation(problem, radius=100.0, **SEARCH).violated
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_adaptive_gd_with_the_constants_never_raises_the_loss(make, float64):
+    random = np.random.default_rng(5)
+    for _ in range(3):
+        problem = make(random)
+        constants = problem.smoothness
+        optimizer = keras_h0h1.AdaptiveGD(
+            constants.H0, constants.H1, f_star=constants.f_star, rule="sharp"
+        )
+        weights = keras.Variable(networks.points(random, problem, 1)[0], dtype="float64")
+        losses = []
+        for _ in range(20):
+            w = keras.ops.convert_to_numpy(weights.value)
+            losses.append(float(problem.value(w)))
+            gradient = keras.ops.convert_to_tensor(problem.gradient(w))
+            optimizer.apply([gradient], [weights], loss=losses[-1])
+        assert np.all(np.diff(losses) <= 1e-12 * np.abs(losses[:-1])) and losses[-1] < losses[0]
 
 
 @numpy_only

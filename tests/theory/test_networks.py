@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_h0h1
 from keras_h0h1.theory import bounds, certify, problems
 from keras_h0h1.theory._autodiff import value_and_hessian
 from tests.theory import networks
@@ -206,6 +207,25 @@ def test_the_sharp_step_descends_and_stays_in_the_certified_set():
             assert loss <= previous * (1 + 1e-12)
             assert problem.curvature(w) <= smoothness.bound(loss) * (1 + 1e-9)
             assert problem.imbalance(w) <= allowed * (1 + 1e-9) + 1e-9
+
+
+def test_adaptive_gd_with_the_certified_constants_never_raises_the_loss(float64):
+    random = np.random.default_rng(14)
+    for _ in range(3):
+        problem = networks.deep_linear(random)
+        start = networks.points(random, problem, 1)[0]
+        constants = problem.trajectory_certificate(start)
+        optimizer = keras_h0h1.AdaptiveGD(
+            constants.H0, constants.H1, f_star=constants.f_star, rule="sharp"
+        )
+        weights = keras.Variable(start, dtype="float64")
+        losses = []
+        for _ in range(20):
+            w = keras.ops.convert_to_numpy(weights.value)
+            losses.append(float(problem.value(w)))
+            gradient = keras.ops.convert_to_tensor(problem.gradient(w))
+            optimizer.apply([gradient], [weights], loss=losses[-1])
+        assert np.all(np.diff(losses) <= 1e-12 * np.abs(losses[:-1])) and losses[-1] < losses[0]
 
 
 @numpy_only

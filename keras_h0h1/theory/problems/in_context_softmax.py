@@ -30,8 +30,9 @@ class InContextSoftmaxAttention(Problem):
     inequality, $\sqrt{2e \overline{B^2}} \le \lambda_1/4 + 2 e \overline{B^2} / \lambda_1$, leaves
     a quadratic form in $\sqrt{e}$ and $\sqrt{f - e}$ with the largest eigenvalue $H_1$.
 
-    The proof needs the ridge on $v$; whether the bound does is not known. It needs none on $Q$, as
-    the softmax is bounded.
+    The ridge on $v$ is needed: where the targets of each task have mean 0, $a_t(0) = 0$, so the
+    mean error at $Q = 0$ is the same for every $v$, while the second derivative in $Q$ contains
+    $v^2$ times a mean square, which has no bound. None is needed on $Q$, as the softmax is bounded.
 
     A point is $v$ followed by the rows of $Q$, $1 + d^2$ numbers.
 

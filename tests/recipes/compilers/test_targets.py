@@ -75,7 +75,7 @@ def test_a_target_is_of_the_dry_run_and_says_what_to_install(capsys, monkeypatch
     with pytest.raises(SystemExit) as stopped:
         GPT.main(["--dry-run", "--target=tpu-v5e:2x2"])
     assert stopped.value.code == 2
-    assert 'pip install "keras-h0h1[aot-tpu]"' in capsys.readouterr().err
+    assert 'pip install -e ".[aot-tpu]"' in capsys.readouterr().err
 
 
 class _Elsewhere:
