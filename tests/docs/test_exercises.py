@@ -77,10 +77,6 @@ def test_a_schedule(copy):
     assert config == "{'base': 0.1, 'C': 1.0}"
 
 
-@pytest.mark.skipif(
-    "_MODULES" not in (ROOT / DATA_SETS).read_text("utf-8"),
-    reason="data sets are registered elsewhere",
-)
 def test_a_data_set(copy):
     """A file and one line; the option has it, and it is read."""
     pytest.importorskip("sklearn")
@@ -100,7 +96,6 @@ def test_a_data_set(copy):
     assert printed.strip().splitlines()[-1] == "(800, 8, 8, 1) 200 32 125"
 
 
-@pytest.mark.skipif(not (ROOT / PROBE_MODES).exists(), reason="the modes are no files of their own")
 def test_a_probe_mode(copy):
     """A file and two lines; the trace of a quadratic is measured."""
     (module,) = blocks("A probe mode")

@@ -126,6 +126,37 @@ def test_study_figures_are_those_of_the_report():
 
 
 @on_one_backend
+def test_study_on_other_workloads_is_that_of_the_report():
+    """The rows of the study `test`: six workloads and their mean, at both rates."""
+    report = ROOT / "benchmarks/quality/results/test/REPORT.md"
+    page = (DOCS / "evidence.md").read_text("utf-8").split("Then it was run, unchanged")[1]
+    pages = page.split("| *at the rate above")[:2]
+    labels = {"none": "none", "self-tuned": "self-tuned rule"}
+    labels |= {f"linear-{percent}": f"linear over {percent}%" for percent in (5, 10, 20, 40)}
+    parts = report.read_text("utf-8").split("## At the next rate of the grid")[:2]
+    for part, shown in zip(parts, pages, strict=True):
+        for method, label in labels.items():
+            row = re.search(rf"^\| {re.escape(method)} \|(.*)$", part, re.MULTILINE)[1]
+            values = " | ".join(value.strip() for value in row.split("|")[:7])
+            assert f"| {label} | {values} |" in shown
+
+
+@on_one_backend
+def test_what_fits_where_is_what_the_compilers_said():
+    page = (DOCS / "tasks" / "scale.md").read_text("utf-8")
+    for row in read("targets_jax")["rows"]:
+        unit = "tokens" if "most_tokens_per_second" in row else "images"
+        most = float(f"{row[f'most_{unit}_per_second']:.3g}")
+        cells = [
+            row["model"], row["target"], row["attention"].split(",")[0],
+            f"{row['peak_memory'] / 1e9:.2f} GB",
+            f"{row['peak_memory'] / row['device_memory']:.0%}",
+            f"{row['closed_form_memory'] / 1e9:.2f} GB", f"{most:,.0f} {unit}/s",
+        ]  # fmt: skip
+        assert f"| {' | '.join(cells)} |" in page
+
+
+@on_one_backend
 def test_public_symbols_have_docstrings():
     """What `make docs` checks as well, without a build."""
     path = DOCS / "check_reference.py"
