@@ -63,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import keras
 
-    from benchmarks.quality import choice, evidence, records, studies
+    from benchmarks.quality import choice, evidence, records, sizes, studies
     from recipes.common.command_line.errors import InputError
 
-    every = {**studies.STUDIES, **evidence.STUDIES}
+    every = {**studies.STUDIES, **evidence.STUDIES, **sizes.STUDIES}
     if getattr(options, "subset", "cpu") == "gpu":
         options.study = f"{options.study}-gpu"
     if options.study not in every:
@@ -89,8 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace, folder: Path) -> Path:
-    from benchmarks.quality import evidence, evidence_report, records, report
+    from benchmarks.quality import evidence, evidence_report, records, report, sizes, sizes_report
 
+    if options.study in sizes.STUDIES:
+        return sizes_report.write_report(folder, folder / "REPORT.md")
     if options.study not in evidence.STUDIES:
         return report.write_report(options.study, folder)
     # One report for the study and its situations, beside the protocol.

@@ -37,7 +37,11 @@ def transformer(x, depth: int, heads: int, causal: bool, normalise: str):
 def language_model(
     seed: int, vocabulary: int, length: int, width: int, depth: int, normalise: str
 ) -> keras.Model:
-    """A Transformer that predicts the next token; its output are logits."""
+    """A Transformer that predicts the next token; its output are logits.
+
+    The vectors of the positions are random and stay as they are: Keras does not train a layer that
+    is called on a constant. All methods of a seed have the same ones.
+    """
     keras.utils.set_random_seed(seed)
     ids = keras.Input((length,), dtype="int32")
     x = layers.Embedding(vocabulary, width)(ids)

@@ -111,6 +111,35 @@ class Program:
         trainable = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
         return trainable, list(map(keras.ops.convert_to_numpy, model.non_trainable_variables))
 
+    def _averaged(self, weights, optimizer_values):
+        """The weights that are evaluated: those of the optimizer's averages where it has them."""
+        if hasattr(self.optimizer, "averages"):
+            return self.optimizer.averages(weights, optimizer_values)
+        return weights
+
+    def _course(self, state, batches):
+        """Trains on all batches, in stretches where the workload wants evaluations between them.
+
+        Returns:
+            The last state, the loss and the rate of each update, and `(update, held-out loss)` of
+            each stretch's end.
+        """
+        updates = len(batches[0])
+        wanted = self.workload.evaluations
+        length = -(-updates // wanted) if wanted else updates
+        losses, rates, evaluations = [], [], []
+        for start in range(0, updates, length):
+            stretch = tuple(array[start : start + length] for array in batches)
+            state, (loss, rate) = self._train(state, stretch)
+            losses.append(np.asarray(loss, np.float64))
+            rates.append(np.asarray(rate, np.float64))
+            if wanted:
+                weights, others, optimizer_values = state
+                weights = self._averaged(weights, optimizer_values)
+                logs = self._evaluate((weights, others, self.metrics_values), self.held_out)
+                evaluations.append((start + len(loss), float(logs["loss"])))
+        return state, np.concatenate(losses), np.concatenate(rates), evaluations
+
     def run(self, method: Method, rate: float, seed: int, updates: int) -> dict[str, Any]:
         """Trains once and evaluates; the curves are those of all updates, as arrays."""
         inputs = method.inputs(self.optimizer, updates)
@@ -129,17 +158,15 @@ class Program:
         if seed not in self.before:
             start = weights, others, self.metrics_values
             self.before[seed] = self._evaluate(start, self.held_out)
-        state, (losses, rates) = self._train((weights, others, values), batches)
+        state, losses, rates, evaluations = self._course((weights, others, values), batches)
         weights, others, optimizer_values = state
-        if hasattr(self.optimizer, "averages"):
-            weights = self.optimizer.averages(weights, optimizer_values)
+        weights = self._averaged(weights, optimizer_values)
         logs = self._evaluate((weights, others, self.metrics_values), self.held_out)
         other = None
         if self.other is not None:
             other = float(
                 self._evaluate((weights, others, self.metrics_values), self.other)["loss"]
             )
-        losses, rates = np.asarray(losses, np.float64), np.asarray(rates, np.float64)
         course = rate * np.asarray(decay(np.arange(updates, dtype=np.float32), float(updates)))
         if np.isnan(rates).all():
             # No rule: the course with its warm-up, which the optimizer itself can tell.
@@ -148,6 +175,7 @@ class Program:
             rates = rates * method.factor(self.optimizer, updates)
         return {
             "losses": losses,
+            "evaluations": evaluations,
             # A peak rate of 0 has no factor.
             "factors": rates / np.where(course > 0.0, course, np.nan),
             "initial": {name: float(value) for name, value in self.before[seed].items()},
@@ -191,6 +219,7 @@ def record(trial: Trial, program: Program) -> dict[str, Any]:
         "final_loss": final,
         "final_metric": result["final"].get(program.workload.metric),
         "metric": program.workload.metric,
+        **({"held_out_losses": result["evaluations"]} if result["evaluations"] else {}),
         **({} if result["other"] is None else {"other_final_loss": result["other"]}),
         "initial_loss": initial,
         "trivial_loss": trivial,

@@ -11,7 +11,7 @@ import numpy as np
 Arrays = tuple[np.ndarray, ...]
 
 DEVELOPMENT, TEST, SITUATION, CORRUPTED = "development", "test", "situation", "corrupted"
-EVIDENCE, EVIDENCE_SITUATION = "evidence", "evidence situation"
+EVIDENCE, EVIDENCE_SITUATION, SIZE = "evidence", "evidence situation", "size"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Workload:
             as it is; `"situation"`: the same, for a change that a step count cannot see;
             `"corrupted"`: for the study of the spike guard; `"evidence"`: for the study of that
             name alone, which the test workloads take part in as well; `"evidence situation"`: for
-            the study `situations`.
+            the study `situations`; `"size"`: for the study `sizes`.
         description: One sentence for the report.
         version: Goes up whenever a change alters the results: old ones are then not taken for new.
         updates: Number of updates.
@@ -39,6 +39,7 @@ class Workload:
             with a `train_step` of its own.
         metric: The entry of the evaluation's logs that is recorded beside the loss.
         other_held_out: Further batches that a loss is recorded of and that no score counts.
+        evaluations: How many times in a run the held-out loss is recorded; 0: at its end alone.
         start: From the seed, the values of the model's weights at the start, or `None` for those
             that the model was built with.
     """
@@ -57,6 +58,7 @@ class Workload:
     compile: Callable[[], dict] = dict
     metric: str | None = None
     other_held_out: Callable[[], Arrays] | None = None
+    evaluations: int = 0
     start: Callable[[int], list[np.ndarray]] | None = None
 
 
