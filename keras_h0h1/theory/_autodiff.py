@@ -1,11 +1,18 @@
 """Value and dense Hessian of a scalar function of one vector, by each backend's own derivatives."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from keras_h0h1._types import ArrayLike, Numeric
 
-def value_and_hessian(function):
+
+def value_and_hessian(
+    function: Callable[[Any], Any],
+) -> Callable[[Numeric], tuple[np.ndarray, np.ndarray]]:
     """A function of a NumPy vector that returns `(value, hessian)` as NumPy float64.
 
     Args:
@@ -45,7 +52,9 @@ def value_and_hessian(function):
     return evaluate
 
 
-def model_function(model: keras.Model, loss, x, y):
+def model_function(
+    model: keras.Model, loss: str | keras.losses.Loss, x: ArrayLike, y: ArrayLike
+) -> tuple[Callable[[Any], Any], np.ndarray]:
     """The model's loss on `(x, y)`, regularisers included, as a function of its flat weights.
 
     The forward pass is `stateless_call` with `training=False`: the model is not changed.

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_h0h1._types import Numeric
 from keras_h0h1.theory.smoothness import Smoothness
 
 
@@ -12,7 +13,7 @@ class GuardError(ValueError):
         guard: The name of the condition that failed.
     """
 
-    def __init__(self, guard: str, statement: str, **received):
+    def __init__(self, guard: str, statement: str, **received: object) -> None:
         self.guard = guard
         values = ", ".join(f"{name}={value!r}" for name, value in received.items())
         super().__init__(
@@ -20,7 +21,7 @@ class GuardError(ValueError):
         )
 
 
-def require(guard: str, holds, statement: str, **received) -> None:
+def require(guard: str, holds: Numeric, statement: str, **received: object) -> None:
     """Raises `GuardError` unless the condition holds, for arrays everywhere.
 
     Example:
@@ -32,7 +33,7 @@ def require(guard: str, holds, statement: str, **received) -> None:
         raise GuardError(guard, statement, **received)
 
 
-def require_positive(**values) -> None:
+def require_positive(**values: Numeric) -> None:
     """All of the values are finite and above 0.
 
     Example:

@@ -24,6 +24,8 @@ import math
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike, Numeric
+
 # Its public place is here.
 from keras_h0h1.theory._guards import GuardError as GuardError
 from keras_h0h1.theory._guards import (
@@ -35,7 +37,9 @@ from keras_h0h1.theory._guards import (
 from keras_h0h1.theory.smoothness import Smoothness
 
 
-def descent(smoothness: Smoothness, gap, gradient_norm, step_size):
+def descent(
+    smoothness: Smoothness, gap: Numeric, gradient_norm: Numeric, step_size: Numeric
+) -> Numeric:
     r"""The gap after one step: $\Delta^+ \le \Delta - \eta (1 - \eta \ell(\Delta)/2) G^2$.
 
     Args:
@@ -67,7 +71,7 @@ def descent(smoothness: Smoothness, gap, gradient_norm, step_size):
     return gap - step_size * (1 - 0.5 * product) * np.square(gradient_norm)
 
 
-def gradient_norm_squared(smoothness: Smoothness, gap):
+def gradient_norm_squared(smoothness: Smoothness, gap: Numeric) -> Numeric:
     r"""$G^2 \le 2 \int_0^\Delta \ell = 2 H_0 \Delta + 2 H_1 \Delta^{\rho+1} / (\rho + 1)$.
 
     Equality for `problems.Cosh` in one dimension and for `problems.NormPower`.
@@ -88,7 +92,7 @@ def gradient_norm_squared(smoothness: Smoothness, gap):
     return 2 * smoothness.H0 * gap + 2 * smoothness.H1 * gap**power / power
 
 
-def stationarity(smoothness: Smoothness, gaps, step_sizes) -> float:
+def stationarity(smoothness: Smoothness, gaps: ArrayLike, step_sizes: ArrayLike) -> float:
     r"""$\min_k G_k^2 \le 2 \Delta_0 / \sum_k \eta_k$, without convexity or PL.
 
     Args:
@@ -200,7 +204,9 @@ def pl_sharp(smoothness: Smoothness, mu: float, gap: float, epsilon: float) -> f
     return 1 + (smoothness.H0 * math.log(gap / epsilon) + growth) / mu
 
 
-def aiming_paper(smoothness: Smoothness, distance: float, epsilon: float, theta: float = 1.0):
+def aiming_paper(
+    smoothness: Smoothness, distance: float, epsilon: float, theta: float = 1.0
+) -> float:
     r"""Aiming, rule paper: $40 H_0 d^2 / (\theta^2 \varepsilon) + 40 H_1 d^2 / \theta^2$.
 
     Args:
@@ -251,7 +257,9 @@ def aiming(smoothness: Smoothness, distance: float, epsilon: float, theta: float
     return (distance / theta) ** 2 * (2 * smoothness.H0 / epsilon + smoothness.H1)
 
 
-def interpolated_distance(smoothness: Smoothness, squared_distance, gap):
+def interpolated_distance(
+    smoothness: Smoothness, squared_distance: Numeric, gap: Numeric
+) -> Numeric:
     r"""Mini-batch step $1 / (2 H_0 + H_1 \Delta_i)$ on interpolated convex problems.
 
     $\|w^+ - w^*\|^2 \le \|w - w^*\|^2 - \Delta_i / (2 H_0 + H_1 \Delta_i)$ for *every* batch $i$:

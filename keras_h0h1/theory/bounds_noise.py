@@ -15,6 +15,7 @@ import math
 
 import numpy as np
 
+from keras_h0h1._types import Numeric
 from keras_h0h1.theory._guards import require, require_affine, require_pl, require_positive
 from keras_h0h1.theory.smoothness import Smoothness
 
@@ -27,7 +28,13 @@ def _growth(kappa):
     return np.where(kappa < 1e-4, series, 2 * (np.expm1(safe) - safe) / safe**2)
 
 
-def noisy_step(smoothness: Smoothness, gap, step_size, inner_product, noisy_norm):
+def noisy_step(
+    smoothness: Smoothness,
+    gap: Numeric,
+    step_size: Numeric,
+    inner_product: Numeric,
+    noisy_norm: Numeric,
+) -> Numeric:
     r"""The gap after a step along any vector $g$: $\Delta^+ \le \Delta - \eta \langle \nabla f, g
     \rangle + \frac{q(\kappa)}{2} \ell(\Delta) \eta^2 \|g\|^2$, $\kappa = \sqrt{H_1} \eta \|g\|$.
 

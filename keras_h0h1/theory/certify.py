@@ -14,13 +14,18 @@ A violation found is a disproof. None found is evidence, not a proof.
 
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
 from keras_h0h1._validation import check_integer, check_number
 from keras_h0h1.theory._autodiff import model_function, value_and_hessian
 from keras_h0h1.theory.problems.base import Problem
 from keras_h0h1.theory.smoothness import Smoothness
+
+if TYPE_CHECKING:
+    import keras
 
 # A true equality may come out above 1 by rounding alone: an eigenvalue's relative error is near
 # 1e-15 times the dimension, and the loss loses digits to cancellation near the minimum.
@@ -67,7 +72,7 @@ def find_violation(
     smoothness: Smoothness | None = None,
     *,
     dimension: int | None = None,
-    center=None,
+    center: ArrayLike | None = None,
     radius: float = 5.0,
     samples: int = 512,
     segments: int = 32,
@@ -138,7 +143,14 @@ def find_violation(
     return search.certificate(tolerance)
 
 
-def find_model_violation(model, loss, x, y, smoothness: Smoothness, **options) -> Certificate:
+def find_model_violation(
+    model: "keras.Model",
+    loss: "str | keras.losses.Loss",
+    x: ArrayLike,
+    y: ArrayLike,
+    smoothness: Smoothness,
+    **options: Any,
+) -> Certificate:
     r"""Looks for weights where constants claimed for a Keras model's loss on data fail.
 
     The Hessian is dense, so this is for small networks: time and memory grow with the square of
@@ -169,7 +181,13 @@ def find_model_violation(model, loss, x, y, smoothness: Smoothness, **options) -
     import keras
 
     function, weights = model_function(model, loss, x, y)
-    defaults = {"samples": 64, "segments": 4, "ascent_steps": 10, "radius": 3.0, "center": weights}
+    defaults: dict[str, Any] = {
+        "samples": 64,
+        "segments": 4,
+        "ascent_steps": 10,
+        "radius": 3.0,
+        "center": weights,
+    }
     if keras.config.floatx() != "float64":
         defaults["tolerance"] = 1e-3
     return find_violation(function, smoothness, **(defaults | options))

@@ -13,6 +13,7 @@ from keras import ops
 from keras_h0h1 import step_sizes
 from keras_h0h1._compiled import compiled
 from keras_h0h1._rules import current_rule
+from keras_h0h1._types import ArrayLike
 from keras_h0h1._validation import check_choice, check_integer, check_number
 from keras_h0h1.theory import _arrays
 from keras_h0h1.theory.problems.base import Problem
@@ -84,7 +85,11 @@ class Descent:
 
 
 def descend(
-    problem: Problem, step_rule: StepRule, start, epsilon: float, max_steps: int = 1_000_000
+    problem: Problem,
+    step_rule: StepRule,
+    start: ArrayLike,
+    epsilon: float,
+    max_steps: int = 1_000_000,
 ) -> Descent:
     """Runs gradient descent until the gap is at most `epsilon`, and counts the steps.
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_h0h1 import step_sizes
+from keras_h0h1._types import Numeric
 from keras_h0h1._validation import check_number
 
 _OMEGA = 0.5671432904097838  # the solution of x = exp(-x)
@@ -65,7 +66,7 @@ class Smoothness:
     f_star: float = 0.0
     rho: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, low, strict in (("H0", 0, False), ("H1", 0, False), ("rho", 0, True)):
             number = check_number(name, getattr(self, name), low=low, strict=strict)
             object.__setattr__(self, name, number)
@@ -84,7 +85,7 @@ class Smoothness:
         check_number("L1", L1, low=0)
         return cls(1.5 * L0, 3.0 * L1**2 / _OMEGA, f_star)
 
-    def bound(self, loss):
+    def bound(self, loss: Numeric) -> Numeric:
         r"""$H_0 + H_1 (f - f^*)^\rho$ at a loss or an array of losses."""
         return step_sizes.curvature_bound(loss, self.H0, self.H1, self.f_star, self.rho)
 
@@ -115,7 +116,7 @@ class Smoothness:
         strength = check_number("strength", strength, low=0)
         return dataclasses.replace(self, H0=self.H0 + strength)
 
-    def __add__(self, other):
+    def __add__(self, other: "Smoothness | float") -> "Smoothness":
         if not isinstance(other, Smoothness):
             return dataclasses.replace(self, f_star=self.f_star + check_number("other", other))
         if other.rho != self.rho:
@@ -127,7 +128,7 @@ class Smoothness:
 
     __radd__ = __add__
 
-    def __mul__(self, scale):
+    def __mul__(self, scale: float) -> "Smoothness":
         scale = check_number("scale", scale, low=0, strict=True)
         return Smoothness(
             scale * self.H0, scale ** (1.0 - self.rho) * self.H1, scale * self.f_star, self.rho

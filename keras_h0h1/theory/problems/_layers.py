@@ -2,15 +2,18 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike, Numeric
 from keras_h0h1._validation import check_integer, check_number
 from keras_h0h1.theory._guards import require
 from keras_h0h1.theory.smoothness import Smoothness
 
 
-def product(xp, *matrices):
+def product(xp: Any, *matrices: Numeric) -> Numeric:
     """The matrix product, of batches of matrices `(..., a, b)`, left to right."""
     result = matrices[0]
     for matrix in matrices[1:]:
@@ -18,7 +21,7 @@ def product(xp, *matrices):
     return result
 
 
-def transposed_product(xp, left, right):
+def transposed_product(xp: Any, left: Numeric, right: Numeric) -> Numeric:
     """The products left^T right of batches of matrices."""
     return xp.einsum("...ji,...jk->...ik", left, right)
 
@@ -30,13 +33,13 @@ class Layers:
         widths: The number of inputs, of each layer's outputs, the last being the network's.
     """
 
-    def __init__(self, widths):
+    def __init__(self, widths: Iterable[int]) -> None:
         self.widths = tuple(check_integer("widths", width, low=1) for width in widths)
         self.shapes = list(zip(self.widths[1:], self.widths[:-1], strict=True))
         self.sizes = [rows * columns for rows, columns in self.shapes]
         self.dimension, self.depth = sum(self.sizes), len(self.shapes)
 
-    def split(self, xp, w):
+    def split(self, xp: Any, w: Numeric) -> list[Numeric]:
         """The matrices `(..., d_i, d_(i-1))` of points `(..., n)`."""
         matrices, start = [], 0
         for shape, size in zip(self.shapes, self.sizes, strict=True):
@@ -44,7 +47,7 @@ class Layers:
             start += size
         return matrices
 
-    def join(self, xp, matrices):
+    def join(self, xp: Any, matrices: Iterable[Numeric]) -> Numeric:
         """The points `(..., n)` of matrices; the inverse of `split`."""
         flat = [
             xp.reshape(matrix, (*matrix.shape[:-2], size))
@@ -52,7 +55,7 @@ class Layers:
         ]
         return xp.concatenate(flat, axis=-1)
 
-    def assemble(self, xp, blocks):
+    def assemble(self, xp: Any, blocks: Mapping[tuple[int, int], Numeric]) -> Numeric:
         """The symmetric matrix whose blocks (i, j), i <= j, are `(..., b, c, d, e)`.
 
         Entry `[b, c, d, e]` belongs to `W_i[b, c]` and `W_j[d, e]`.
@@ -69,12 +72,12 @@ class Layers:
         return xp.concatenate(rows, axis=-2)
 
 
-def identity(xp, size, w):
+def identity(xp: Any, size: int, w: Numeric) -> Numeric:
     """One identity matrix for each point of `w`."""
     return xp.eye(size, dtype=w.dtype) + xp.zeros_like(w[..., :1, None])
 
 
-def data_matrices(X, Y):
+def data_matrices(X: ArrayLike, Y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """`X` and `Y` as float64, checked to be two matrices with a column for each sample."""
     X, Y = np.asarray(X, dtype="float64"), np.asarray(Y, dtype="float64")
     fits = X.ndim == Y.ndim == 2 and X.shape[1] == Y.shape[1] and X.size and Y.size
@@ -86,7 +89,7 @@ def data_matrices(X, Y):
     return X, Y
 
 
-def quadratic_loss(xp, residual):
+def quadratic_loss(xp: Any, residual: Numeric) -> Numeric:
     """Half of the squared Frobenius norm."""
     return 0.5 * xp.sum(xp.sum(residual * residual, axis=-1), axis=-1)
 
@@ -117,7 +120,7 @@ class DepthBound:
     slope: float
     slack: float
 
-    def __call__(self, gap):
+    def __call__(self, gap: Numeric) -> Numeric:
         """$h$ at a gap or an array of gaps."""
         L, r = self.depth, np.sqrt(2.0 * np.maximum(gap, 0.0))
         S = (self.offset + self.slope * r) ** (2 / L) + self.slack

@@ -1,10 +1,12 @@
 """What every problem offers."""
 
 import abc
+from typing import Any
 
 import numpy as np
 from keras import ops
 
+from keras_h0h1._types import ArrayLike, Numeric
 from keras_h0h1.theory._arrays import like, namespace, norm
 from keras_h0h1.theory.smoothness import Smoothness
 
@@ -42,11 +44,11 @@ class Problem(abc.ABC):
         smoothness: Smoothness | None,
         *,
         minimum: float | None = None,
-        minimisers=None,
+        minimisers: ArrayLike | None = None,
         mu: float = 0.0,
         theta: float | None = None,
         strong_convexity: float | None = None,
-    ):
+    ) -> None:
         self.name = name
         self.dimension = dimension
         self.smoothness = smoothness
@@ -90,19 +92,19 @@ class Problem(abc.ABC):
         """Whether the function is known to be convex."""
         return self.strong_convexity is not None
 
-    def value(self, w):
+    def value(self, w: Numeric) -> Numeric:
         """$f(w)$, of shape `(...)`."""
         return self._value(*self._point(w))
 
-    def gradient(self, w):
+    def gradient(self, w: Numeric) -> Numeric:
         r"""$\nabla f(w)$, of shape `(..., n)`."""
         return self._gradient(*self._point(w))
 
-    def hessian(self, w):
+    def hessian(self, w: Numeric) -> Numeric:
         r"""$\nabla^2 f(w)$, of shape `(..., n, n)`."""
         return self._hessian(*self._point(w))
 
-    def curvature(self, w):
+    def curvature(self, w: Numeric) -> Numeric:
         r"""$\|\nabla^2 f(w)\|$, the spectral norm, of shape `(...)`."""
         xp, w = self._point(w)
         hessian = self._hessian(xp, w)
@@ -111,18 +113,18 @@ class Problem(abc.ABC):
         eigenvalues = np.linalg.eigvalsh(hessian) if xp is np else ops.eigh(hessian)[0]
         return xp.max(xp.abs(eigenvalues), axis=-1)
 
-    def gap(self, w):
+    def gap(self, w: Numeric) -> Numeric:
         """$f(w) - f^*$, above `minimum` where it is known and above `f_star` where it is not."""
         return self.value(w) - (self.f_star if self.minimum is None else self.minimum)
 
-    def distance(self, w):
+    def distance(self, w: Numeric) -> Numeric:
         """The distance from `w` to the nearest minimiser."""
         if self.minimisers is None:
             raise ValueError(f"The minimisers are not known. Received: problem={self.name!r}")
         xp, w = self._point(w)
         return xp.min(norm(w[..., None, :] - like(self.minimisers, w)), axis=-1)
 
-    def affine(self, A, b=None) -> "Problem":
+    def affine(self, A: ArrayLike, b: ArrayLike | None = None) -> "Problem":
         r"""$w \mapsto f(Aw + b)$; see `problems.Affine`."""
         from keras_h0h1.theory.problems.closures import Affine
 
@@ -134,14 +136,14 @@ class Problem(abc.ABC):
 
         return Ridge(self, strength)
 
-    def __add__(self, other) -> "Problem":
+    def __add__(self, other: "Problem | float") -> "Problem":
         from keras_h0h1.theory.problems.closures import Shifted, Sum
 
         return Sum([self, other]) if isinstance(other, Problem) else Shifted(self, other)
 
     __radd__ = __add__
 
-    def __mul__(self, scale) -> "Problem":
+    def __mul__(self, scale: float) -> "Problem":
         from keras_h0h1.theory.problems.closures import Scaled
 
         return Scaled(self, scale)
@@ -163,13 +165,18 @@ class Problem(abc.ABC):
         return xp, w
 
 
-def diagonal(xp, entries):
+def diagonal(xp: Any, entries: Numeric) -> Numeric:
     """The matrices `(..., n, n)` with these diagonals `(..., n)`."""
     eye = xp.eye(entries.shape[-1], dtype=entries.dtype)
     return entries[..., None] * eye
 
 
-def newton_minimum(problem: Problem, start=None, tolerance: float = 1e-12, iterations: int = 200):
+def newton_minimum(
+    problem: Problem,
+    start: ArrayLike | None = None,
+    tolerance: float = 1e-12,
+    iterations: int = 200,
+) -> tuple[np.ndarray, float] | None:
     """Minimises a convex problem by damped Newton steps, in NumPy float64.
 
     Returns:
@@ -180,7 +187,7 @@ def newton_minimum(problem: Problem, start=None, tolerance: float = 1e-12, itera
     loss = problem.value(w)
     for _ in range(iterations):
         gradient, hessian = problem.gradient(w), problem.hessian(w)
-        if np.linalg.norm(gradient) <= tolerance * max(1.0, np.linalg.norm(hessian, 2)):
+        if np.linalg.norm(gradient) <= tolerance * max(1.0, float(np.linalg.norm(hessian, 2))):
             return w, float(loss)
         direction = np.linalg.lstsq(hessian, gradient, rcond=1e-13)[0]
         slope, size = float(gradient @ direction), 1.0

@@ -8,6 +8,7 @@ with a strictly positive curvature, by Newton's method in float64. Where the min
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
 from keras_h0h1._validation import check_number
 from keras_h0h1.theory import smoothness as constants
 from keras_h0h1.theory._arrays import like, matvec
@@ -37,24 +38,28 @@ class Sum(Problem):
     (3.086161, 3.086161)
     """
 
-    def __init__(self, parts: list[Problem]):
+    def __init__(self, parts: list[Problem]) -> None:
         self.parts = list(parts)
         dimensions = sorted({part.dimension for part in self.parts})
         if len(dimensions) != 1:
             raise ValueError(
                 f"A sum needs problems of one dimension. Received: dimensions={dimensions}"
             )
-        known = [part.smoothness for part in self.parts]
-        convexities = [part.strong_convexity for part in self.parts]
+        known = [part.smoothness for part in self.parts if part.smoothness is not None]
+        convexities = [
+            part.strong_convexity for part in self.parts if part.strong_convexity is not None
+        ]
+        every = len(self.parts)
         super().__init__(
             " + ".join(dict.fromkeys(part.name for part in self.parts)),
             dimensions[0],
-            None if None in known else constants.total(known),
-            strong_convexity=None if None in convexities else sum(convexities),
+            constants.total(known) if len(known) == every else None,
+            strong_convexity=sum(convexities) if len(convexities) == every else None,
         )
         shared = _shared_minimisers(self.parts)
         if shared is not None:
-            self.minimisers, self.minimum = shared, sum(part.minimum for part in self.parts)
+            minima = [part.minimum for part in self.parts if part.minimum is not None]
+            self.minimisers, self.minimum = shared, sum(minima)
         _finish(self)
 
     def _value(self, xp, w):
@@ -93,7 +98,7 @@ class Scaled(Problem):
     Smoothness(H0=5.0, H1=2.0, f_star=0.0, rho=1.0)
     """
 
-    def __init__(self, problem: Problem, scale: float):
+    def __init__(self, problem: Problem, scale: float) -> None:
         scale = check_number("scale", scale, low=0, strict=True)
         self.problem, self.scale = problem, scale
         convexity = problem.strong_convexity
@@ -134,7 +139,7 @@ class Shifted(Problem):
     2.0
     """
 
-    def __init__(self, problem: Problem, offset: float):
+    def __init__(self, problem: Problem, offset: float) -> None:
         self.problem, self.offset = problem, check_number("offset", offset)
         super().__init__(
             problem.name,
@@ -181,7 +186,7 @@ class Affine(Problem):
     (Smoothness(H0=9.0, H1=18.0, f_star=0.0, rho=1.0), array([[-2.]]))
     """
 
-    def __init__(self, problem: Problem, A, b=None):
+    def __init__(self, problem: Problem, A: ArrayLike, b: ArrayLike | None = None) -> None:
         A = np.asarray(A, dtype="float64")
         b = np.zeros(problem.dimension) if b is None else np.asarray(b, dtype="float64")
         if A.ndim != 2 or A.shape[0] != problem.dimension or b.shape != A.shape[:1]:
@@ -239,7 +244,7 @@ class Ridge(Problem):
     Smoothness(H0=1.5, H1=2.0, f_star=0.0, rho=1.0)
     """
 
-    def __init__(self, problem: Problem, strength: float):
+    def __init__(self, problem: Problem, strength: float) -> None:
         strength = check_number("strength", strength, low=0)
         self.problem, self.strength = problem, strength
         convexity = problem.strong_convexity

@@ -1,9 +1,11 @@
 """Deep linear networks of any widths, and their constants near the balanced set."""
 
 import itertools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike, Numeric
 from keras_h0h1._validation import check_number
 from keras_h0h1.theory._arrays import like
 from keras_h0h1.theory._guards import require
@@ -71,7 +73,7 @@ class DeepLinearNet(Problem):
     1.0
     """
 
-    def __init__(self, X, Y, widths):
+    def __init__(self, X: ArrayLike, Y: ArrayLike, widths: Sequence[int]) -> None:
         self.X, self.Y = data_matrices(X, Y)
         self.layers = Layers((len(self.X), *widths, len(self.Y)))
         self.depth = self.layers.depth
@@ -123,7 +125,7 @@ class DeepLinearNet(Problem):
         return self.curvature_bound(imbalance).tangent(level, rho, self.level)
 
     def trajectory_certificate(
-        self, start, level: float | None = None, rho: float = 1.0
+        self, start: ArrayLike, level: float | None = None, rho: float = 1.0
     ) -> Smoothness:
         r"""Constants along gradient descent from `start` with steps of at most $1/\ell(\Delta)$.
 
@@ -153,16 +155,16 @@ class DeepLinearNet(Problem):
             low, high = (low, middle) if enough(middle) else (middle, high)
         return self.certificate(high, level, rho)
 
-    def imbalance(self, w):
+    def imbalance(self, w: Numeric) -> np.ndarray:
         r"""$\sum_i \|W_{i+1}^\top W_{i+1} - W_i W_i^\top\|$ in NumPy, of shape `(...)`."""
         matrices = self.layers.split(*self._point(np.asarray(w, dtype="float64")))
-        total = 0.0
+        total: Numeric = 0.0
         for below, above in itertools.pairwise(matrices):
             difference = np.swapaxes(above, -1, -2) @ above - below @ np.swapaxes(below, -1, -2)
             total = total + np.linalg.norm(difference, 2, axis=(-2, -1))
         return total
 
-    def balance(self, w):
+    def balance(self, w: Numeric) -> np.ndarray:
         """Balanced points with the end-to-end matrices of `w`, in NumPy.
 
         A bottleneck keeps the largest singular values. The hidden layers keep the left singular
@@ -183,7 +185,7 @@ class DeepLinearNet(Problem):
         ]
         return self.layers.join(xp, balanced)
 
-    def restrict(self, imbalance: float = 0.0):
+    def restrict(self, imbalance: float = 0.0) -> Callable[[np.ndarray], np.ndarray]:
         """A map of points `(m, n)` into the set of this imbalance, for `certify`.
 
         Points go to balanced ones, and back towards themselves as far as the set allows.

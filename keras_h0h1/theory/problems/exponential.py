@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
 from keras_h0h1._validation import check_number
 from keras_h0h1.theory._arrays import like, matvec
 from keras_h0h1.theory.problems.base import Problem, newton_minimum
@@ -26,7 +27,9 @@ class ExponentialMean(Problem):
     (-0.567143, 0.727969)
     """
 
-    def __init__(self, directions, mu: float):
+    smoothness: Smoothness  # never `None` here
+
+    def __init__(self, directions: ArrayLike, mu: float) -> None:
         self.directions = np.atleast_2d(np.asarray(directions, dtype="float64"))
         mu = check_number("mu", mu, low=0, strict=True)
         n = self.directions.shape[1]
@@ -40,7 +43,13 @@ class ExponentialMean(Problem):
             theta=1.0,
             strong_convexity=mu,
         )
-        minimiser, self.minimum = newton_minimum(self)
+        found = newton_minimum(self)
+        if found is None:
+            raise ValueError(
+                "Newton's method did not find the minimum. "
+                f"Received: directions={directions!r}, mu={mu!r}"
+            )
+        minimiser, self.minimum = found
         self.minimisers = minimiser[None]
         self.smoothness = self.smoothness.with_minimum(self.minimum)
 

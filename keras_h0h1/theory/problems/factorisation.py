@@ -2,6 +2,7 @@
 
 import math
 
+from keras_h0h1._types import Numeric
 from keras_h0h1._validation import check_integer, check_number
 from keras_h0h1.theory.problems.base import Problem
 from keras_h0h1.theory.smoothness import Smoothness
@@ -30,7 +31,7 @@ class LinearChain(Problem):
     (0.0, 6.0)
     """
 
-    def __init__(self, depth: int = 2, x: float = 1.0, y: float = 1.0):
+    def __init__(self, depth: int = 2, x: float = 1.0, y: float = 1.0) -> None:
         self.depth = check_integer("depth", depth, low=2)
         self.x, self.y = check_number("x", x), check_number("y", y)
         if self.x == 0:
@@ -93,11 +94,11 @@ class ScalarFactorisation(LinearChain):
     (array([0., 0.]), array([4.e+00, 2.e+04]))
     """
 
-    def __init__(self, x: float = 1.0, y: float = 1.0):
+    def __init__(self, x: float = 1.0, y: float = 1.0) -> None:
         super().__init__(2, x, y)
         self.name = "(y - uvx)^2"
 
-    def curvature(self, w):
+    def curvature(self, w: Numeric) -> Numeric:
         """The closed form above."""
         xp, w = self._point(w)
         u, v = w[..., 0], w[..., 1]

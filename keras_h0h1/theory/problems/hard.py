@@ -30,7 +30,7 @@ class HardFamily(Problem):
     (array([0.375, 0.375]), array([3., 3.]))
     """
 
-    def __init__(self, mu: float = 1.0, H1: float = 1.0):
+    def __init__(self, mu: float = 1.0, H1: float = 1.0) -> None:
         mu = check_number("mu", mu, low=0, strict=True)
         H1 = check_number("H1", H1, low=0, strict=True)
         super().__init__(

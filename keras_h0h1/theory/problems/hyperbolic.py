@@ -32,7 +32,9 @@ class Cosh(Problem):
     1.0
     """
 
-    def __init__(self, H0: float = 1.0, H1: float = 1.0, dimension: int = 1):
+    smoothness: Smoothness  # never `None` here
+
+    def __init__(self, H0: float = 1.0, H1: float = 1.0, dimension: int = 1) -> None:
         H0 = check_number("H0", H0, low=0, strict=True)
         H1 = check_number("H1", H1, low=0, strict=True)
         dimension = check_integer("dimension", dimension, low=1)
@@ -47,10 +49,11 @@ class Cosh(Problem):
             strong_convexity=H0,
         )
 
-    def start(self, gap: float):
+    def start(self, gap: float) -> np.ndarray:
         """The positive point on the first axis whose loss is `gap`, as a NumPy array."""
         w = np.zeros(self.dimension)
-        w[0] = math.acosh(1.0 + self.H1 * gap / self.H0) / math.sqrt(self.H1)
+        H0, H1 = self.smoothness.H0, self.smoothness.H1
+        w[0] = math.acosh(1.0 + H1 * gap / H0) / math.sqrt(H1)
         return w
 
     def _value(self, xp, w):
@@ -83,7 +86,7 @@ class Separation(Problem):
     1000.05
     """
 
-    def __init__(self, mu: float = 0.1):
+    def __init__(self, mu: float = 0.1) -> None:
         mu = check_number("mu", mu, low=0, strict=True, high=1)
         super().__init__(
             "separation",
@@ -96,7 +99,7 @@ class Separation(Problem):
             strong_convexity=mu,
         )
 
-    def start(self, gap: float):
+    def start(self, gap: float) -> np.ndarray:
         r"""The point with $\cosh w_1 - 1$ equal to `gap` and $w_2 = 1$, as a NumPy array."""
         return np.array([math.acosh(1.0 + gap), 1.0])
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
 from keras_h0h1._validation import check_integer, check_number
 from keras_h0h1.theory._arrays import like
 from keras_h0h1.theory._guards import require
@@ -57,7 +58,13 @@ class InContextAttention(Problem):
     (0.525, 0.273)
     """
 
-    def __init__(self, covariance, context: int, ridge_v: float = 0.1, ridge_Q: float = 0.1):
+    def __init__(
+        self,
+        covariance: ArrayLike,
+        context: int,
+        ridge_v: float = 0.1,
+        ridge_Q: float = 0.1,
+    ) -> None:
         self.covariance = np.asarray(covariance, dtype="float64")
         square = self.covariance.ndim == 2 and len(set(self.covariance.shape)) == 1
         definite = square and np.array_equal(self.covariance, self.covariance.T)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
 from keras_h0h1._validation import check_integer, check_number
 from keras_h0h1.theory._arrays import like
 from keras_h0h1.theory._guards import require
@@ -54,7 +55,15 @@ class InContextSoftmaxAttention(Problem):
     (5, True)
     """
 
-    def __init__(self, x, y, query, target, ridge_v: float = 0.1, ridge_Q: float = 0.1):
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        query: ArrayLike,
+        target: ArrayLike,
+        ridge_v: float = 0.1,
+        ridge_Q: float = 0.1,
+    ) -> None:
         arrays = [np.asarray(array, dtype="float64") for array in (x, y, query, target)]
         self.x, self.y, self.query, self.target = arrays
         shape = self.x.shape

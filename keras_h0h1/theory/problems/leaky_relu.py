@@ -1,7 +1,10 @@
 """Leaky-ReLU networks, and their constants where the layers are weakly balanced and aligned."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
+from keras_h0h1._types import ArrayLike, Numeric
 from keras_h0h1._validation import check_number
 from keras_h0h1.theory._arrays import like
 from keras_h0h1.theory._guards import require
@@ -66,7 +69,9 @@ class LeakyReLUNet(Problem):
     True
     """
 
-    def __init__(self, X, Y, widths, slope: float = 0.1):
+    def __init__(
+        self, X: ArrayLike, Y: ArrayLike, widths: Sequence[int], slope: float = 0.1
+    ) -> None:
         self.X, self.Y = data_matrices(X, Y)
         self.slope = check_number("slope", slope, low=0, strict=True)
         if self.slope > 1:
@@ -121,7 +126,7 @@ class LeakyReLUNet(Problem):
         level = (0.5 * float(np.sum(self.Y**2)) or 1.0) if level is None else level
         return self.curvature_bound(alignment, imbalance).tangent(level, rho, 0.0)
 
-    def kink_bound(self, alignment: float, loss, imbalance: float = 0.0):
+    def kink_bound(self, alignment: float, loss: Numeric, imbalance: float = 0.0) -> Numeric:
         r"""A bound on the jump of the gradient where one pre-activation changes its sign.
 
         $(1 - a) \sqrt{L} s^{L-1} \max_n \|x_n\| \sqrt{2f}$ with $s^2 = p^{2/L} + D$.
@@ -135,12 +140,12 @@ class LeakyReLUNet(Problem):
         matrices = self.layers.split(*self._point(np.asarray(w, dtype="float64")))
         return np.stack([np.linalg.norm(matrix, axis=(-2, -1)) for matrix in matrices], axis=-1)
 
-    def imbalance(self, w):
+    def imbalance(self, w: Numeric) -> np.ndarray:
         """The largest difference of two layers' squared Frobenius norms, in NumPy."""
         squares = self._norms(w) ** 2
         return np.max(squares, axis=-1) - np.min(squares, axis=-1)
 
-    def alignment(self, w):
+    def alignment(self, w: Numeric) -> np.ndarray:
         r"""$\|F_W(X)\|_F / (\|X\|_F \prod_i \|W_i\|_F)$ in NumPy, at most 1."""
         xp, w = self._point(np.asarray(w, dtype="float64"))
         outputs = np.linalg.norm(self._forward(xp, w)[2] + self.Y, axis=(-2, -1))
@@ -148,7 +153,7 @@ class LeakyReLUNet(Problem):
             ratio = outputs / (self.size * np.prod(self._norms(w), axis=-1))
         return np.where(np.isfinite(ratio), ratio, 0.0)
 
-    def balance(self, w):
+    def balance(self, w: Numeric) -> np.ndarray:
         """The same function with layers of equal Frobenius norms, in NumPy."""
         xp, w = self._point(np.asarray(w, dtype="float64"))
         norms = self._norms(w)
@@ -160,7 +165,7 @@ class LeakyReLUNet(Problem):
         scaled = [m * factors[..., i, None, None] for i, m in enumerate(matrices)]
         return self.layers.join(xp, scaled)
 
-    def restrict(self, alignment: float):
+    def restrict(self, alignment: float) -> Callable[[np.ndarray], np.ndarray]:
         """A map into the balanced and so aligned set, for `certify`; other points become NaN."""
 
         def into_the_set(points):
@@ -170,7 +175,7 @@ class LeakyReLUNet(Problem):
 
         return into_the_set
 
-    def signs(self, w):
+    def signs(self, w: Numeric) -> np.ndarray:
         """The signs of all hidden pre-activations, `(..., k)`; they tell the pieces apart."""
         xp, w = self._point(np.asarray(w, dtype="float64"))
         slopes = self._forward(xp, w)[3]

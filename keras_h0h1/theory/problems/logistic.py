@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
 from keras_h0h1.theory._arrays import like, matvec, sigmoid, softplus
 from keras_h0h1.theory.problems.base import Problem, newton_minimum
 from keras_h0h1.theory.smoothness import Smoothness
@@ -30,7 +31,9 @@ class Logistic(Problem):
     (0.693147, 4.0, 2.772589)
     """
 
-    def __init__(self, x, y):
+    smoothness: Smoothness  # never `None` here
+
+    def __init__(self, x: ArrayLike, y: ArrayLike) -> None:
         x, y = np.asarray(x, dtype="float64"), np.asarray(y, dtype="float64")
         if x.ndim != 2 or y.shape != x.shape[:1] or not np.all(np.abs(y) == 1):
             raise ValueError(

@@ -1,5 +1,7 @@
 """Powers of the norm, the double well and the quadratic."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from keras_h0h1._validation import check_choice, check_integer, check_number
@@ -31,7 +33,7 @@ class NormPower(Problem):
     1.0
     """
 
-    def __init__(self, p: float = 4.0, dimension: int = 1):
+    def __init__(self, p: float = 4.0, dimension: int = 1) -> None:
         self.p = check_number("p", p, low=2, strict=True)
         dimension = check_integer("dimension", dimension, low=1)
         p = self.p
@@ -77,7 +79,7 @@ class DoubleWell(Problem):
     (104.0, 398.0)
     """
 
-    def __init__(self, constants: str = "affine"):
+    def __init__(self, constants: str = "affine") -> None:
         check_choice("constants", constants, ("affine", "power"))
         known = {"affine": Smoothness(14.0, 6.0), "power": Smoothness(8.0, 12.0, rho=0.5)}
         super().__init__(
@@ -107,7 +109,7 @@ class Quadratic(Problem):
     (4.0, 0.0, 1.0)
     """
 
-    def __init__(self, curvatures):
+    def __init__(self, curvatures: Iterable[float]) -> None:
         curvatures = np.array([check_number("curvatures", a, low=0) for a in curvatures])
         self.curvatures = curvatures
         positive = curvatures[curvatures > 0]

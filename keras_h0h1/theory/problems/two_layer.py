@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from keras_h0h1._types import ArrayLike
 from keras_h0h1._validation import check_integer, check_number
 from keras_h0h1.theory._arrays import like, sigmoid, softplus, tanh
 from keras_h0h1.theory.problems.base import Problem
@@ -52,7 +53,14 @@ class TwoLayerNet(Problem):
     True
     """
 
-    def __init__(self, x, y, hidden: int = 4, ridge_v: float = 1.0, ridge_W: float = 1.0):
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        hidden: int = 4,
+        ridge_v: float = 1.0,
+        ridge_W: float = 1.0,
+    ) -> None:
         self.x, self.y = np.asarray(x, dtype="float64"), np.asarray(y, dtype="float64")
         if self.x.ndim != 2 or self.y.shape != self.x.shape[:1] or np.any(np.abs(self.y) != 1):
             raise ValueError(
