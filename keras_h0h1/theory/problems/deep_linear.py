@@ -61,7 +61,7 @@ class DeepLinearNet(Problem):
         widths: The widths $d_1, \dots, d_{L-1}$ of the hidden layers, at least one.
 
     Source: the class is treated by Alimisis, Islamov, Lucchi, arXiv 2510.03164, and by Liu, Ge,
-    Pan, An, Zhang, arXiv 2509.07972; constants and proofs here are derived.
+    Pan, Kang, Zhang, arXiv 2509.07972; constants and proofs here are derived.
 
     Example: a balanced point, where the tangent at its own gap is an equality.
 

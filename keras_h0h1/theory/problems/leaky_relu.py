@@ -56,7 +56,7 @@ class LeakyReLUNet(Problem):
         widths: The widths of the hidden layers, at least one.
         slope: $a$, in (0, 1].
 
-    Source: the class is treated by Liu, Ge, Pan, An, Zhang, arXiv 2509.07972; assumption,
+    Source: the class is treated by Liu, Ge, Pan, Kang, Zhang, arXiv 2509.07972; assumption,
     constants and proofs here are derived.
 
     Example:
