@@ -43,7 +43,7 @@ class Chip:
         memory: Bytes.
         bandwidth: Of that memory, bytes per second.
         network: Bytes per second that it sends to its neighbours over all links together.
-        clock: Cycles per second at which `flops` is reached.
+        clock: Cycles per second; of a TPU that at which `flops` is reached, of a GPU the highest.
         gpu: For a GPU, what XLA has to know of it besides.
     """
 
@@ -77,11 +77,26 @@ _AMPERE = {
     "shared_memory": 167936, "shared_memory_optin": 166912,
 }  # fmt: skip
 
-# The makers' data sheets (cloud.google.com/tpu/docs, nvidia.com). Google gives a chip's links as
-# bits per second; NVLink's figure is of both directions, and here is that of one. A TPU's clock
-# follows from its peak: 4 (v5e) or 8 matrix units of 128 x 128 multiply-adds each cycle.
+# Each figure was compared in November 2026 with these pages.
+# "TPU v4", docs.cloud.google.com/tpu/docs/v4: 275 TFLOP/s, 32 GiB, 1200 GB/s; it does not state the
+#   links. "TPUv4", glennklockwood.com/garden/processors/TPUv4: 400 Gbit/s each way; a torus of 3
+#   axes has six of them.
+# "TPU v5e", docs.cloud.google.com/tpu/docs/v5e: 197 TFLOP/s, 16 GB, 819 GB/s (another edition:
+#   800 GiB/s), links of 400 GB/s in both directions together.
+# "TPU v5p", docs.cloud.google.com/tpu/docs/v5p-training: 459 TFLOP/s, 95 GiB, 2765 GB/s, links of
+#   1200 GB/s in both directions together.
+# "A100", glennklockwood.com/garden/processors/A100, after NVIDIA's data sheet: 312 TFLOP/s, 80 GB,
+#   2039 GB/s, NVLink 300 GB/s each way, 108 multiprocessors; 1410 MHz by the device query on
+#   "NVIDIA A100 40GB with NVLINK", upb-pc2.atlassian.net.
+# "H100", glennklockwood.com/garden/processors/h100, after NVIDIA's: 989.4 TFLOP/s dense, 80 GB,
+#   3.35 TB/s, NVLink 900 GB/s in both directions together, 132 multiprocessors. 989.4 is reached at
+#   1.83 GHz; the clock here is the highest one, which XLA's description of the GPU has.
+# "NVIDIA H200", aiwiki.ai/wiki/nvidia_h200: an H100 with 141 GB and 4.8 TB/s.
+# NVIDIA's own pages were not among those that could be read. Not stated on any page: the memory of
+# an H100 that its driver leaves free, about 79.6 of the 80 GiB.
+# A TPU's clock follows from its peak: 4 (v5e) or 8 matrix units of 128 x 128 multiply-adds a cycle.
 CHIPS = {
-    "tpu-v4": Chip("tpu", "v4", 275e12, 32 * 2**30, 1228e9, 300e9, 1.05e9),
+    "tpu-v4": Chip("tpu", "v4", 275e12, 32 * 2**30, 1200e9, 300e9, 1.05e9),
     "tpu-v5e": Chip("tpu", "v5e", 197e12, 16 * 2**30, 819e9, 200e9, 1.5e9),
     "tpu-v5p": Chip("tpu", "v5p", 459e12, 95 * 2**30, 2765e9, 600e9, 1.75e9),
     "a100": Chip(

@@ -166,3 +166,12 @@ def _lowered(model, batch, place_of_variable, place_of_data, platforms):
     step = jax.jit(model.train_step, donate_argnums=0, out_shardings=(None, places))
     traced = step.trace(state, data)
     return traced.lower(lowering_platforms=platforms) if platforms else traced.lower()
+
+
+def flops_before_optimisation(lowered) -> float | None:
+    """XLA's count of a lowered step, each loop's body once; `None` where it has none.
+
+    The compilers of other devices than a CPU count nothing before they have compiled, and
+    JAX's answer is `None`.
+    """
+    return (lowered.cost_analysis() or {}).get("flops")

@@ -7,7 +7,7 @@ import dataclasses
 
 import keras
 
-from recipes.compilers.step import lower_step
+from recipes.compilers.step import flops_before_optimisation, lower_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +37,6 @@ def _lower_jax(model, batch_size, context):
     return lower_step(model, (tokens, tokens))
 
 
-def _flops(lowered) -> float | None:
-    # Compilers of other devices than a CPU's say nothing before optimisation.
-    return (lowered.cost_analysis() or {}).get("flops")
-
-
 def count_flops(model: keras.Model, batch_size: int, context: int) -> float | None:
     """XLA's count for one training step of a compiled model; only JAX can ask for it.
 
@@ -49,7 +44,7 @@ def count_flops(model: keras.Model, batch_size: int, context: int) -> float | No
     """
     if keras.backend.backend() != "jax":
         return None
-    return _flops(_lower_jax(model, batch_size, context))
+    return flops_before_optimisation(_lower_jax(model, batch_size, context))
 
 
 def compile_step(model: keras.Model, batch_size: int, context: int) -> Counts:
@@ -59,7 +54,7 @@ def compile_step(model: keras.Model, batch_size: int, context: int) -> Counts:
         lowered = _lower_jax(model, batch_size, context)
         memory = lowered.compile().memory_analysis()
         return Counts(
-            _flops(lowered),
+            flops_before_optimisation(lowered),
             memory.argument_size_in_bytes,
             memory.temp_size_in_bytes,
         )

@@ -12,7 +12,7 @@ from recipes.common.results.tables import print_table
 from recipes.compilers.compiled import compile_for
 from recipes.compilers.deferred import deferred
 from recipes.compilers.report import figures, print_report
-from recipes.compilers.step import lower_step
+from recipes.compilers.step import flops_before_optimisation, lower_step
 from recipes.compilers.targets import Target
 from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.cost import Cost, training_cost
@@ -134,7 +134,7 @@ def _here(config, data, build, shapes, cost, title, console, devices) -> dict:
         lowered = lower_step(model, shapes)
         memory = lowered.compile().memory_analysis()
         found |= {
-            "flops": (lowered.cost_analysis() or {}).get("flops"),
+            "flops": flops_before_optimisation(lowered),
             "state": memory.argument_size_in_bytes,
             "during": memory.temp_size_in_bytes,
         }

@@ -197,3 +197,24 @@ def test_the_dry_run_of_a_classifier_reads_no_data(capsys):
         VISION.main(["--dry-run", "--data=folder"])
     assert "Received: data=folder" in capsys.readouterr().err
     assert math.prod(data_without_pixels("digits").shape) == 64
+
+
+@pytest.mark.parametrize("recipe", [GPT, VISION], ids=["gpt", "vision"])
+def test_a_compiler_that_counts_nothing_leaves_the_dry_run_its_other_figures(
+    recipe, monkeypatch, capsys
+):
+    """As on TPU, whose compiler counts no operations before it has compiled."""
+    import jax
+
+    monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda self: None)
+    if recipe is GPT:
+        monkeypatch.setitem(models.SIZES, "demo", SMALL)
+        shape = ["--context=16", "--vocabulary=64"]
+    else:
+        shape = ["--model=vit-micro", "--data=digits"]
+    record = recipe.main(["--dry-run", "--batch-size=2", *shape])
+    if recipe is GPT:
+        assert record["xla_flops_per_token"] is None and record["xla_state"] > 0
+    else:
+        assert record["here"]["flops"] is None and record["here"]["state"] > 0
+    assert capsys.readouterr().out
