@@ -27,30 +27,56 @@ def _inner_product(first, second):
     return ops.sum(ops.cast(first, dtype) * ops.cast(second, dtype))
 
 
+class _Directions:
+    """Tensors by the index of their variable; TensorFlow would track a dictionary's elements."""
+
+    def __init__(self) -> None:
+        self.values: dict[int, tuple] = {}
+
+
 class ProductsOptimizer(_keras.OwnDecayOptimizer):
     """An optimizer that tells its schedule the inner products which decide about the step.
 
     `LossAware` calls `products` before the step, the schedule takes the result in, and
     `update_step` then does the step, or nothing where the loss or a product was not finite.
-    Subclasses define `direction`, `products` and `updates`.
+    Subclasses define `direction`, `products` and `updates`. What `direction` returns is kept from
+    the one call to the other, so that it is computed once.
     """
+
+    def __init__(self, learning_rate: Tensor, **options: Any) -> None:
+        super().__init__(learning_rate, **options)
+        self._directions = _Directions()
 
     def direction(self, gradient: Tensor, variable: keras.Variable, count: Tensor) -> tuple:
         """What this gradient makes of the averages, after `count` steps. No variable is moved."""
         raise NotImplementedError
 
+    def directions(
+        self, gradients: Sequence[Tensor], variables: Sequence[keras.Variable], state: Any
+    ) -> list[tuple]:
+        """For each variable the gradient in its dtype, followed by its `direction`."""
+        found = []
+        self._directions.values.clear()
+        for gradient, variable in zip(gradients, variables, strict=True):
+            gradient = ops.cast(gradient, variable.dtype)
+            direction = self.direction(gradient, variable, state["count"])
+            self._directions.values[_keras.variable_index(self, variable)] = direction
+            found.append((gradient, *direction))
+        return found
+
     def updates(
-        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor, state: Any
+        self, direction: tuple, variable: keras.Variable, learning_rate: Tensor, state: Any
     ) -> list:
-        """Pairs of a variable and its new value."""
+        """Pairs of a variable and its new value, from what `direction` returned for it."""
         raise NotImplementedError
 
     def update_step(
         self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor
     ) -> None:
         state = _keras.get_schedule(self).current_state()
-        gradient = ops.cast(ops.convert_to_tensor(gradient, sparse=False), variable.dtype)
-        for target, value in self.updates(gradient, variable, learning_rate, state):
+        # Of this very gradient, clipped and averaged over a window as Keras has done here.
+        direction = self._directions.values.pop(_keras.variable_index(self, variable))
+        for target, value in self.updates(direction, variable, learning_rate, state):
             old = ops.convert_to_tensor(target)
             self.assign(target, ops.where(state["taken"] > 0.0, ops.cast(value, old.dtype), old))
 
@@ -97,10 +123,9 @@ class MomentumModel(ProductsOptimizer):
     ) -> dict:
         """The scalars of MoMo's formula, for the gradient of the step to come."""
         squared = product = gradient_product = 0.0
-        for gradient, variable in zip(gradients, variables, strict=True):
+        found = self.directions(gradients, variables, state)
+        for (gradient, average, _, direction), variable in zip(found, variables, strict=True):
             weight = _value(variable)
-            gradient = ops.cast(gradient, weight.dtype)
-            average, _, direction = self.direction(gradient, variable, state["count"])
             squared = squared + _inner_product(average, direction)
             product = product + _inner_product(average, weight)
             gradient_product = gradient_product + _inner_product(gradient, weight)
@@ -112,16 +137,16 @@ class MomentumModel(ProductsOptimizer):
         }
 
     def updates(
-        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor, state: Any
+        self, direction: tuple, variable: keras.Variable, learning_rate: Tensor, state: Any
     ) -> list:
         schedule = _keras.get_schedule(self)
-        average, square, direction = self.direction(gradient, variable, state["count"] - 1.0)
+        average, square, preconditioned = direction
         weight = _value(variable)
         # The rate belongs to the average without its start-up bias.
         step = _like(learning_rate / schedule.correction(state["count"]), weight)
         base = _like(schedule.base_rate(_keras.get_iterations(self), state), weight)
         shrinking = base * self._decay_factor(variable)
-        new = weight - shrinking / (1.0 + shrinking) * weight - step * direction
+        new = weight - shrinking / (1.0 + shrinking) * weight - step * preconditioned
         pairs = [(variable, new), (_keras.state_of(self, variable, self._momentums), average)]
         if square is not None:
             pairs.append((_keras.state_of(self, variable, self._velocities), square))
@@ -159,19 +184,18 @@ class PreconditionedHeavyBall(ProductsOptimizer):
     ) -> dict:
         """The squared norm of the gradient in the scalar product of the preconditioner."""
         squared = 0.0
-        for gradient, variable in zip(gradients, variables, strict=True):
-            gradient = ops.cast(gradient, variable.dtype)
-            _, direction = self.direction(gradient, variable, state["count"])
+        for gradient, _, direction in self.directions(gradients, variables, state):
             squared = squared + _inner_product(gradient, direction)
         return {"squared_norm": squared}
 
     def updates(
-        self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor, state: Any
+        self, direction: tuple, variable: keras.Variable, learning_rate: Tensor, state: Any
     ) -> list:
-        square, direction = self.direction(gradient, variable, state["count"] - 1.0)
-        weight, rate = _value(variable), _like(learning_rate, gradient)
+        square, preconditioned = direction
+        weight = _value(variable)
+        rate = _like(learning_rate, weight)
         momentum = _keras.state_of(self, variable, self._momentums)
-        moved = self.beta_1 * _value(momentum) - (1.0 - self.beta_1) * rate * direction
+        moved = self.beta_1 * _value(momentum) - (1.0 - self.beta_1) * rate * preconditioned
         new = weight - self._decay_factor(variable) * rate * weight + moved
         velocity = _keras.state_of(self, variable, self._velocities)
         return [(variable, new), (momentum, moved), (velocity, square)]

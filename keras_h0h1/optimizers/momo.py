@@ -34,8 +34,8 @@ class MoMo(FlatOptimizer):
       computed as if they were.
     * The gradient is the clipped one everywhere, as in `optax.chain(clip, momo)`.
     * A step whose loss or gradient is not finite is not taken: no average moves, no weight.
-    * The average is computed twice in a step, once for the inner products; a compiler may merge
-      the two.
+    * What the averages will be is kept from the inner products to the step: two or three copies of
+      the weights for that time.
     * It does not run under `tf.distribute`; JAX's `keras.distribution` is fine.
 
     It sees the loss by itself: compile the model with it as it is, without `LossAware`.

@@ -29,7 +29,8 @@ class NGNMD(FlatOptimizer):
       the average (`ema_overwrite_frequency`) do not enter the momentum.
     * `weight_decay` is decoupled and multiplied by $\gamma$.
     * A step whose loss or gradient is not finite is not taken: no average moves, no weight.
-    * The averages are computed twice in a step, once for the norm; a compiler may merge the two.
+    * What the average will be is kept from the norm to the step: two copies of the weights for
+      that time.
     * It does not run under `tf.distribute`; JAX's `keras.distribution` is fine.
 
     It sees the loss by itself: compile the model with it as it is, without `LossAware`.
