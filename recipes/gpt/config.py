@@ -20,11 +20,14 @@ _PAPER = {
     "vocabulary": 50280, "context": 1024, "batch_size": 8, "gradient_accumulation_steps": 32,
     "loss_block": 2048,
 }  # fmt: skip
+_SMALL = {
+    "vocabulary": 2048, "context": 128, "batch_size": 16, "gradient_accumulation_steps": 1,
+    "steps": 300, "loss_block": 0,
+}  # fmt: skip
 DEFAULTS = {
-    "demo": {
-        "vocabulary": 2048, "context": 128, "batch_size": 16, "gradient_accumulation_steps": 1,
-        "steps": 300, "loss_block": 0,
-    },
+    "demo": _SMALL,
+    "3m": _SMALL,
+    "10m": _SMALL,
     "70m": {**_PAPER, "steps": 4578},
     "160m": {**_PAPER, "steps": 12207},
     "410m": {**_PAPER, "steps": 31280},
@@ -57,7 +60,9 @@ class GPTConfig(Scale, Training):
         "gpt2", "gpt2: KerasHub's GPT-2; llama: RoPE, RMSNorm, SwiGLU, untied, as in the paper"
     )
     size: Literal[tuple(SIZES)] = option(
-        "demo", "demo: 4 layers of width 128, for two CPU cores; 70m, 160m, 410m: the paper's"
+        "demo",
+        "demo: 4 layers of width 128, for two CPU cores; 3m and 10m: millions of weights,"
+        " for the CPU as well; 70m, 160m, 410m: the paper's",
     )
     vocabulary: int | None = option(
         None,

@@ -91,10 +91,11 @@ def cases(
     mse = models.on_one_hot(keras.losses.MeanSquaredError(), classes)
     huber = models.on_one_hot(keras.losses.Huber(0.5), classes)
     steady = sgd(middle)
+    blocks = transformer_blocks if config.blocks else None
     return {
         "initialisation": [
-            Case("depth-scaled", gpt("depth"), cross_entropy, steady, blocks=transformer_blocks),
-            Case("fixed variance", gpt("fixed"), cross_entropy, steady, blocks=transformer_blocks),
+            Case("depth-scaled", gpt("depth"), cross_entropy, steady, blocks=blocks),
+            Case("fixed variance", gpt("fixed"), cross_entropy, steady, blocks=blocks),
         ],
         "rates": [
             *(

@@ -58,6 +58,9 @@ class Smoothness:
         high=1e30,
         formerly="clip",
     )
+    blocks: bool = option(
+        True, "under the initialisations, each block of the GPT is measured beside the whole"
+    )
     iterations: int = option(16, "Lanczos iterations at most; tolerance 2%", low=1, high=10**4)
     data: tuple[str, ...] = option(
         (), "text, as in recipes.gpt [default: the standard library]", kind="path"
