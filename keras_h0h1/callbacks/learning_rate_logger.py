@@ -44,7 +44,7 @@ class LearningRateLogger(keras.callbacks.Callback):
             package; works without TensorFlow.
         every: Integer >= 1, record every so many batches. Defaults to `1`.
         append: Boolean, go on with an existing CSV file, as after `BackupAndRestore`. Defaults to
-            `False`: start anew.
+            `False`: start again.
 
     Attributes:
         history: Dictionary of lists, one for each of `step` (the number of steps taken, over

@@ -144,7 +144,7 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
                 f"Received: warmup_epochs={warmup_epochs!r}, decay_epochs={decay_epochs!r}, "
                 f"epochs={epochs!r}"
             )
-        # Keras goes on accumulating from one epoch into the next; a last, short window is lost.
+        # Keras continues to accumulate from one epoch into the next; a last, short window is lost.
         total = epochs * steps_per_epoch // steps_per_update
         if total < 1:
             raise ValueError(

@@ -150,7 +150,7 @@ class RunFolder:
             given: The options of this command line. One that contradicts the run is an error,
                 because the run would no longer be the one that was begun.
 
-        A run that was killed before its first checkpoint begins anew, which comes to the same.
+        A run that was killed before its first checkpoint starts again, which comes to the same.
 
         Raises:
             FileNotFoundError: If the folder holds no run.
