@@ -67,8 +67,9 @@ class NormConstrainedLearningRate(BasedSchedule):
     4.3e-05
 
     References:
-        A. Riabinin, A. Veprikov, A. Bolatov, M. Takáč, A. Beznosikov, "Where Does Warm-Up Come
-            From? Adaptive Scheduling for Norm-Constrained Optimizers", arXiv 2602.05813 (2026).
+        Artem Riabinin, Andrey Veprikov, Arman Bolatov, Martin Takáč, Aleksandr Beznosikov, "Where
+            Does Warm-Up Come From? Adaptive Scheduling for Norm-Constrained Optimizers", arXiv
+            2602.05813 (2026).
     """
 
     def __init__(

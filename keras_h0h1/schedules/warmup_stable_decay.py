@@ -53,7 +53,7 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
         Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
             A Theoretical Perspective", arXiv 2510.03164 (2025): 20% of
             linear decay to 1e-5 after each schedule compared.
-        A. Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
+        Alexander Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
             Durations", arXiv 2405.18392 (2024): the schedule for training, the decay `"1-sqrt"`.
 
     Example: 40% of ten updates is the warm-up, the last two the decay.

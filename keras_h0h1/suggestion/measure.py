@@ -105,9 +105,9 @@ def suggest(
     (4.0, True)
 
     References:
-        L. N. Smith, "Cyclical learning rates for training neural networks",
+        Leslie Smith, "Cyclical learning rates for training neural networks",
             arXiv 1506.01186 (2015): the range test.
-        J. Cohen and others, "Adaptive gradient methods at the edge of stability",
+        Jeremy Cohen and others, "Adaptive gradient methods at the edge of stability",
             arXiv 2207.14484 (2022): Adam's threshold.
     """
     begin = time.perf_counter()
