@@ -95,7 +95,7 @@ def begin(folder: Path, index: dict, tokenizer: tokenizers.Tokenizer) -> None:
 
 
 def resumable(folder: Path) -> dict | None:
-    """The index of the run to go on with, or `None` if none was begun.
+    """The index of the run to continue, or `None` if none was begun.
 
     Raises:
         ValueError: If the folder holds something else, which would be written over.

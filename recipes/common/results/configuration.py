@@ -84,7 +84,7 @@ def read_configuration(path: Path, cls: type) -> Any:
 
 
 def check_unchanged(stored: Any, given: Mapping[str, Any]) -> None:
-    """Makes sure that no option of the command line contradicts the run to go on with.
+    """Makes sure that no option of the command line contradicts the run to resume.
 
     Raises:
         ValueError: If one does: the run would no longer be the one that was begun.

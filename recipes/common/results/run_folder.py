@@ -91,7 +91,7 @@ class RunFolder:
     def _check_empty(self) -> None:
         if any(entry.name != _LOCK for entry in self.path.iterdir()):
             raise InputError(
-                "There is a run in this folder; go on with it by `--resume`, or choose another "
+                "There is a run in this folder; resume it with `--resume`, or choose another "
                 f"`--name`. Received: {self.path}"
             )
 
@@ -143,7 +143,7 @@ class RunFolder:
         write_json(self.config_path, dataclasses.asdict(config))
 
     def read_config(self, cls: type, given: dict[str, Any]) -> Any:
-        """The configuration of the run to go on with.
+        """The configuration of the run to resume.
 
         Args:
             cls: The recipe's dataclass.
