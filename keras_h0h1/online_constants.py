@@ -19,12 +19,14 @@ References:
     Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
         A Theoretical Perspective", arXiv 2510.03164 (2025): the condition. The
         self-bound and the descent lemma are derived.
-    J. Barzilai, J. Borwein, "Two-Point Step Size Gradient Methods", IMA J. Numer. Anal. 8
-        (1988): on a quadratic $1/L$ is their step.
-    N. Loizou, S. Vaswani, I. Laradji, S. Lacoste-Julien, "Stochastic Polyak Step-size for SGD",
-        arXiv 2002.10542 (2020): $\Delta / G^2$, the longest step of the rule for mini-batches.
-    Y. Malitsky, K. Mishchenko, "Adaptive Gradient Descent without Descent", arXiv 1910.09529
-        (2019): the alternative, which compares gradients and keeps a copy of the last one.
+    Jonathan Barzilai, Jonathan Borwein, "Two-Point Step Size Gradient Methods", IMA J. Numer. Anal.
+        8 (1988): on a quadratic $1/L$ is their step.
+    Nicolas Loizou, Sharan Vaswani, Issam Laradji, Simon Lacoste-Julien, "Stochastic Polyak
+        Step-size for SGD", arXiv 2002.10542 (2020): $\Delta / G^2$, the longest step of the rule
+        for mini-batches.
+    Yura Malitsky, Konstantin Mishchenko, "Adaptive Gradient Descent without
+        Descent", arXiv 1910.09529 (2019): the alternative, which compares gradients and keeps a
+        copy of the last one.
 """
 
 import keras

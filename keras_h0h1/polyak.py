@@ -9,20 +9,21 @@ $\Delta = \max(f - f^*, 0)$ the gap, $G$ `gradient_norm`. A norm may be that of 
 with a preconditioner $D$ it is $\sqrt{\sum_i g_i^2 / D_i}$.
 
 References:
-    N. Loizou, S. Vaswani, I. Laradji, S. Lacoste-Julien, "Stochastic Polyak Step-size for SGD: An
-        Adaptive Learning Rate for Fast Convergence", arXiv 2002.10542 (2020): `polyak`.
-    G. Garrigos, R. M. Gower, F. Schaipp, "Function Value Learning: Adaptive Learning Rates Based
-        on the Polyak Stepsize and Function Splitting in ERM", arXiv 2307.14528 (2023): its
-        variant `"sps+"`.
-    L. Berrada, A. Zisserman, M. P. Kumar, "Training Neural Networks for and by Interpolation",
-        arXiv 1906.05661 (2019): ALI-G, `polyak` with `eps` > 0.
-    A. Orvieto, L. Xiao, "An Adaptive Stochastic Gradient Method with Non-negative Gauss-Newton
-        Stepsizes", arXiv 2407.04358 (2024): `ngn`.
-    F. Schaipp, R. Ohana, M. Eickenberg, A. Defazio, R. M. Gower, "MoMo: Momentum Models for
-        Adaptive Learning Rates", arXiv 2305.07583 (2023): `momo`, `momo_lower_bound`.
-    A. Riabinin, A. Veprikov, A. Bolatov, M. Takáč, A. Beznosikov, "Where Does Warm-Up Come From?
-        Adaptive Scheduling for Norm-Constrained Optimizers", arXiv 2602.05813 (2026):
-        the three functions named `norm_constrained`.
+    Nicolas Loizou, Sharan Vaswani, Issam Laradji, Simon Lacoste-Julien, "Stochastic Polyak
+        Step-size for SGD: An Adaptive Learning Rate for Fast Convergence", arXiv 2002.10542 (2020):
+        `polyak`.
+    Guillaume Garrigos, Robert Gower, Fabian Schaipp, "Function Value Learning: Adaptive
+        Learning Rates Based on the Polyak Stepsize and Function Splitting in ERM", arXiv 2307.14528
+        (2023): its variant `"sps+"`.
+    Leonard Berrada, Andrew Zisserman, Pawan Kumar, "Training Neural Networks for and by
+        Interpolation", arXiv 1906.05661 (2019): ALI-G, `polyak` with `eps` > 0.
+    Antonio Orvieto, Lin Xiao, "An Adaptive Stochastic Gradient Method with Non-negative
+        Gauss-Newton Stepsizes", arXiv 2407.04358 (2024): `ngn`.
+    Fabian Schaipp, Ruben Ohana, Michael Eickenberg, Aaron Defazio, Robert Gower, "MoMo: Momentum
+        Models for Adaptive Learning Rates", arXiv 2305.07583 (2023): `momo`, `momo_lower_bound`.
+    Artem Riabinin, Andrey Veprikov, Arman Bolatov, Martin Takáč, Aleksandr Beznosikov, "Where Does
+        Warm-Up Come From? Adaptive Scheduling for Norm-Constrained Optimizers", arXiv 2602.05813
+        (2026): the three functions named `norm_constrained`.
 """
 
 import numpy as np
@@ -239,8 +240,9 @@ def norm_constrained_peak_gap(first_gap: float, first_factor: float) -> float:
         Float in (0, $\Delta_0$), to about $10^{-4} \Delta_0$.
 
     References:
-        A. Riabinin, A. Veprikov, A. Bolatov, M. Takáč, A. Beznosikov, "Where Does Warm-Up Come
-            From? Adaptive Scheduling for Norm-Constrained Optimizers", arXiv 2602.05813 (2026).
+        Artem Riabinin, Andrey Veprikov, Arman Bolatov, Martin Takáč, Aleksandr Beznosikov, "Where
+            Does Warm-Up Come From? Adaptive Scheduling for Norm-Constrained Optimizers", arXiv
+            2602.05813 (2026).
 
     Example: a language model's first loss, from a hundredth of the peak.
 

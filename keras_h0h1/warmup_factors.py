@@ -9,17 +9,19 @@ a schedule the number of updates taken, 0 at first, so a schedule passes `step +
 update has a rate above 0.
 
 References:
-    J. Ma, D. Yarats, "On the adequacy of untuned warmup for adaptive optimization",
+    Jerry Ma, Denis Yarats, "On the adequacy of untuned warmup for adaptive optimization",
         arXiv 1910.04209 (2019): `untuned_linear`, `untuned_exponential`.
-    L. Liu, H. Jiang, P. He, W. Chen, X. Liu, J. Gao, J. Han, "On the Variance of the Adaptive
-        Learning Rate and Beyond", arXiv 1908.03265 (2019): `rectification`.
-    S. Hu et al., "MiniCPM: Unveiling the Potential of Small Language Models with Scalable Training
-        Strategies", arXiv 2404.06395 (2024): warm-up, stable, decay.
-    A. Hägele, E. Bakouch, A. Kosson, L. Ben Allal, L. Von Werra, M. Jaggi, "Scaling Laws and
-        Compute-Optimal Training Beyond Fixed Training Durations", arXiv 2405.18392 (2024): the
-        decay `"1-sqrt"`.
-    J. Zhang, T. He, S. Sra, A. Jadbabaie, "Why gradient clipping accelerates training: A
-        theoretical justification for adaptivity", arXiv 1905.11881 (2019): `gradient_norm_rate`.
+    Liyuan Liu, Haoming Jiang, Pengcheng He, Weizhu Chen, Xiaodong Liu, Jianfeng Gao, Jiawei Han,
+        "On the Variance of the Adaptive Learning Rate and Beyond", arXiv 1908.03265 (2019):
+        `rectification`.
+    Shengding Hu et al., "MiniCPM: Unveiling the Potential of Small Language Models
+        with Scalable Training Strategies", arXiv 2404.06395 (2024): warm-up, stable, decay.
+    Alexander Hägele, Elie Bakouch, Atli Kosson, Loubna Ben Allal, Leandro Von Werra, Martin Jaggi,
+        "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", arXiv
+        2405.18392 (2024): the decay `"1-sqrt"`.
+    Jingzhao Zhang, Tianxing He, Suvrit Sra, Ali Jadbabaie, "Why gradient clipping accelerates
+        training: A theoretical justification for adaptivity", arXiv 1905.11881 (2019):
+        `gradient_norm_rate`.
 """
 
 import math

@@ -119,7 +119,7 @@ def _again(optimizer, updates, constants):
 
 
 def _untuned(optimizer, updates, constants):
-    # J. Ma and D. Yarats, "On the adequacy of untuned warmup for adaptive optimization",
+    # Jerry Ma and Denis Yarats, "On the adequacy of untuned warmup for adaptive optimization",
     # arXiv 1910.04209: a linear warm-up over 2 / (1 - beta_2) updates.
     return {"warmup_updates": 2.0 / (1.0 - optimizer.beta_2)}
 

@@ -1,8 +1,8 @@
 """Schedule-Free AdamW as its authors have it, on the implementation that ships with Keras.
 
-A. Defazio et al., "The Road Less Scheduled", arXiv 2405.15682. Keras' optimizer leaves two things
-to be done: the model's weights after training are the points y where gradients are taken, and
-those to evaluate are the averages x; and its weight decay shrinks x at once, where the authors'
+Aaron Defazio et al., "The Road Less Scheduled", arXiv 2405.15682. Keras' optimizer leaves two
+things to be done: the model's weights after training are the points y where gradients are taken,
+and those to evaluate are the averages x; and its weight decay shrinks x at once, where the authors'
 code moves z.
 """
 

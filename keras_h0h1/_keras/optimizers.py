@@ -175,8 +175,8 @@ def make_readable(variable: keras.Variable) -> None:
 def untrack_variable(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> None:
     """Takes `variable` out of the optimizer's variables, so that it can still be checkpointed.
 
-    TensorFlow refuses to save a list from which an element was removed, lest its indices
-    changed since an earlier checkpoint; before training there is none.
+    TensorFlow refuses to save a list from which an element was removed, because its
+    indices may have changed since an earlier checkpoint; before training there is none.
     """
     optimizer._untrack_variable(variable)
     _allow_checkpoints(optimizer)

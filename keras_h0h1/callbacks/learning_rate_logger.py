@@ -43,8 +43,8 @@ class LearningRateLogger(keras.callbacks.Callback):
         tensorboard_dir: Folder for TensorBoard event files, or `None`. Needs the `tensorboard`
             package; works without TensorFlow.
         every: Integer >= 1, record every so many batches. Defaults to `1`.
-        append: Boolean, go on with an existing CSV file, as after `BackupAndRestore`. Defaults to
-            `False`: start anew.
+        append: Boolean, append to an existing CSV file, as after `BackupAndRestore`. Defaults to
+            `False`: start again.
 
     Attributes:
         history: Dictionary of lists, one for each of `step` (the number of steps taken, over

@@ -18,7 +18,7 @@ class LossAdaptiveWarmup(keras.callbacks.Callback):
     where $\eta(k)$ is the optimizer's own rate: its float, which stays settable, or its schedule.
     Nothing changes in `compile`. When `fit` begins, `model.optimizer` becomes
     `LossAware(optimizer)` around the same optimizer, whose state (moments, step count, loss
-    scale) is kept; it stays so afterwards, is saved with the model, and a second `fit` goes on
+    scale) is kept; it stays so afterwards, is saved with the model, and a second `fit` continues
     where the first ended, with this callback or without it.
 
     Not for a `keras.optimizers.MultiOptimizer`: give its optimizers a `LossAdaptiveLearningRate`

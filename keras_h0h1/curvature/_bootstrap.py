@@ -44,7 +44,7 @@ def intervals_of_shape(
     rng: np.random.Generator,
     resamples: int = 400,
 ) -> list[tuple[float, float]]:
-    """Percentile intervals with the shape fitted anew in every resample, on a grid.
+    """Percentile intervals with the shape fitted again in every resample, on a grid.
 
     The estimate itself came from a finer search: a cell of the grid is added on either side.
     """

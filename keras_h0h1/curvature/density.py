@@ -39,8 +39,8 @@ def spectral_density(
         probes; `nodes` and `weights` the quadrature itself.
 
     References:
-        S. Ubaru, J. Chen, Y. Saad, Fast estimation of tr(f(A)) via stochastic Lanczos quadrature
-        (2017); B. Ghorbani, S. Krishnan, Y. Xiao, arXiv 1901.10159 (2019).
+        Shashanka Ubaru, Jie Chen, Yousef Saad, Fast estimation of tr(f(A)) via stochastic Lanczos
+        quadrature (2017); Behrooz Ghorbani, Shankar Krishnan, Ying Xiao, arXiv 1901.10159 (2019).
 
     Example:
 

@@ -107,8 +107,8 @@ def lanczos(
         `Measurement` with `value` and `residual` of shape `(k,)`, best first.
 
     References:
-        C. Lanczos (1950); C. C. Paige, The computation of eigenvalues and eigenvectors of very
-        large sparse matrices, thesis (1971).
+        Cornelius Lanczos (1950); Christopher Paige, The computation of eigenvalues and eigenvectors
+        of very large sparse matrices, thesis (1971).
 
     Example:
 

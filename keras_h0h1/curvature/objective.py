@@ -172,7 +172,7 @@ class Objective:
     # What users call.
 
     def _arguments(self):
-        # Listed anew: the compiled loss of several outputs makes its metrics at the first call.
+        # Listed again: the compiled loss of several outputs makes its metrics at the first call.
         self._state_variables = _keras.state_variables(self.model)
         trainable = _keras.trainable_values(self.model)
         chosen = set(self.indices)
@@ -230,7 +230,7 @@ class Objective:
         batches = Batches.of(batches)
 
         def matvec(vector):
-            # Read anew each time: on JAX a training step frees the tensors of the one before.
+            # Read again each time: on JAX a training step frees the tensors of the one before.
             return self._mean(product, batches, self._arguments(), vector)
 
         return Operator(self.size, matvec, self.dtype)

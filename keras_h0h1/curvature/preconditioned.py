@@ -68,7 +68,7 @@ def preconditioned_sharpness(
         **options: Of `lanczos`: `k`, `tol`, `which`, `max_iterations`, ...
 
     References:
-        J. Cohen and others, Adaptive gradient methods at the edge of stability,
+        Jeremy Cohen and others, Adaptive gradient methods at the edge of stability,
         arXiv 2207.14484 (2022).
     """
     scale = second_moment_scale(objective, optimizer, epsilon)

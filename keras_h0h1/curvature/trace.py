@@ -34,7 +34,7 @@ def hutchinson(
         `Measurement` whose residual is the standard error.
 
     References:
-        M. F. Hutchinson, A stochastic estimator of the trace of the influence matrix (1990).
+        Michael Hutchinson, A stochastic estimator of the trace of the influence matrix (1990).
 
     Example:
 
@@ -75,8 +75,8 @@ def hutchpp(operator: Operator, *, products: int = 30, seed: int = 0) -> Measure
         `Measurement` whose residual is the standard error of the second part.
 
     References:
-        R. A. Meyer, C. Musco, C. Musco, D. P. Woodruff, Hutch++: Optimal stochastic trace
-        estimation, arXiv 2010.09649 (2021).
+        Raphael Meyer, Cameron Musco, Christopher Musco, David Woodruff, Hutch++: Optimal stochastic
+        trace estimation, arXiv 2010.09649 (2021).
 
     Example: a matrix of rank one is found exactly.
 

@@ -58,7 +58,7 @@ class AdoptsSchedules:
         return {"base": variables["base"]} if "base" in variables else {}
 
     def _renew_states(self) -> None:
-        """Makes the states anew where an option that shapes them was set since."""
+        """Makes the states again where an option that shapes them was set since."""
         stale = [s for s in self._states if s.num_micro_batches != _micro_batches(s.leaf)]
         if not stale:
             return

@@ -55,7 +55,7 @@ class RestoringSGD(keras.optimizers.SGD):
     ) -> Tensor:
         """Whether the weights are not where the last step, of length `distance`, has left them.
 
-        Somebody else has set them then, `load_weights` for one.
+        Other code has set them then, `load_weights` for one.
         """
         dtype = _keras.state_dtype()
         square, rounding = 0.0, 0.0

@@ -59,7 +59,7 @@ class ALIG(FlatOptimizer):
     (0.25, 2.0)
 
     References:
-        L. Berrada, A. Zisserman, M. P. Kumar, "Training Neural Networks for and by
+        Leonard Berrada, Andrew Zisserman, Pawan Kumar, "Training Neural Networks for and by
             Interpolation", arXiv 1906.05661 (2019), and github.com/oval-group/ali-g.
     """
 

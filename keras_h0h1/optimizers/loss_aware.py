@@ -20,7 +20,7 @@ from keras_h0h1.optimizers.layerwise import Layerwise
 class LossAware(RateAttributes, AdoptsSchedules, DelegatingOptimizer):
     """Lets a loss-driven schedule in any Keras optimizer see the loss of the current batch.
 
-    The loss is that of the very batch whose gradient is applied, inside the compiled step,
+    The loss is that of the batch whose gradient is applied, inside the compiled step,
     without a round trip to the host; the model and its `train_step` stay as they are. It is the
     total objective that is differentiated (regularisers and `add_loss` included), unscaled under
     loss scaling, averaged over the micro-batches of gradient accumulation and over replicas. A
@@ -59,7 +59,7 @@ class LossAware(RateAttributes, AdoptsSchedules, DelegatingOptimizer):
         effective_learning_rate: The rate of the last step, `learning_rate * learning_rate_factor`.
         learning_rate_factor: The factor of the last step.
         C: The constant of `LossAdaptiveLearningRate`, a variable; settable in mid-training, with
-            nothing compiled anew and no moment lost. With `C="auto"` it is the one found (0 before
+            nothing compiled again and no moment lost. With `C="auto"` it is the one found (0 before
             the first loss), and a number that is set stays.
         observed_loss: The last finite loss that came in (the mean of the window under gradient
             accumulation); 0 before the first.
@@ -275,7 +275,7 @@ class LossAware(RateAttributes, AdoptsSchedules, DelegatingOptimizer):
     @loss_scale_factor.setter
     def loss_scale_factor(self, value: Any) -> None:
         # The base class sets it before there is an inner optimizer; LossScaleOptimizer sets it to
-        # None on what it wraps, lest the gradient be unscaled twice.
+        # None on what it wraps, or the gradient would be unscaled twice.
         if "inner_optimizer" in vars(self):
             self.inner_optimizer.loss_scale_factor = value
 

@@ -70,8 +70,9 @@ class MoMo(FlatOptimizer):
     0.0069 3.8947
 
     References:
-        F. Schaipp, R. Ohana, M. Eickenberg, A. Defazio, R. M. Gower, "MoMo: Momentum Models for
-            Adaptive Learning Rates", arXiv 2305.07583 (2023); `optax.contrib.momo` 0.2.8.
+        Fabian Schaipp, Ruben Ohana, Michael Eickenberg, Aaron Defazio, Robert Gower, "MoMo:
+            Momentum Models for Adaptive Learning Rates", arXiv 2305.07583 (2023);
+            `optax.contrib.momo` 0.2.8.
     """
 
     _arguments = ("learning_rate", "beta", "lower_bound", "adapt_lower_bound")

@@ -72,8 +72,9 @@ class MoMoAdam(FlatOptimizer):
     (4.0, 4.0)
 
     References:
-        F. Schaipp, R. Ohana, M. Eickenberg, A. Defazio, R. M. Gower, "MoMo: Momentum Models for
-            Adaptive Learning Rates", arXiv 2305.07583 (2023); `optax.contrib.momo_adam` 0.2.8.
+        Fabian Schaipp, Ruben Ohana, Michael Eickenberg, Aaron Defazio, Robert Gower, "MoMo:
+            Momentum Models for Adaptive Learning Rates", arXiv 2305.07583 (2023);
+            `optax.contrib.momo_adam` 0.2.8.
     """
 
     _arguments = (

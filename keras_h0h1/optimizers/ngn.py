@@ -54,7 +54,7 @@ class NGN(FlatOptimizer):
     0.4998
 
     References:
-        A. Orvieto, L. Xiao, "An Adaptive Stochastic Gradient Method with Non-negative
+        Antonio Orvieto, Lin Xiao, "An Adaptive Stochastic Gradient Method with Non-negative
             Gauss-Newton Stepsizes", arXiv 2407.04358 (2024).
     """
 

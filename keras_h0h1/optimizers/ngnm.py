@@ -56,8 +56,9 @@ class NGNM(FlatOptimizer):
     (0.3333, 8.4)
 
     References:
-        R. Islamov, N. Ajroldi, A. Orvieto, A. Lucchi, "Enhancing Optimizer Stability: Momentum
-            Adaptation of The NGN Step-size", arXiv 2508.15071 (2025), algorithm 1.
+        Rustem Islamov, Niccolò Ajroldi, Antonio Orvieto, Aurelien Lucchi, "Enhancing Optimizer
+            Stability: Momentum Adaptation of The NGN Step-size", arXiv 2508.15071 (2025), algorithm
+            1.
     """
 
     _arguments = ("learning_rate", "momentum", "f_min")

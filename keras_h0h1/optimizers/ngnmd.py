@@ -62,9 +62,9 @@ class NGNMD(FlatOptimizer):
     (0.8889, 7.9111)
 
     References:
-        R. Islamov, N. Ajroldi, A. Orvieto, A. Lucchi, "Enhancing Optimizer Stability: Momentum
-            Adaptation of The NGN Step-size", arXiv 2508.15071 (2025): NGN-MDv1. Version 2, with a
-            step size for each coordinate, is not offered.
+        Rustem Islamov, Niccolò Ajroldi, Antonio Orvieto, Aurelien Lucchi, "Enhancing Optimizer
+            Stability: Momentum Adaptation of The NGN Step-size", arXiv 2508.15071 (2025): NGN-MDv1.
+            Version 2, with a step size for each coordinate, is not offered.
     """
 
     _arguments = ("learning_rate", "beta_1", "beta_2", "epsilon", "f_min")

@@ -66,11 +66,12 @@ class PolyakSGD(FlatOptimizer):
     1.0
 
     References:
-        N. Loizou, S. Vaswani, I. Laradji, S. Lacoste-Julien, "Stochastic Polyak Step-size for
-            SGD: An Adaptive Learning Rate for Fast Convergence", arXiv 2002.10542 (2020).
-        G. Garrigos, R. M. Gower, F. Schaipp, "Function Value Learning: Adaptive Learning Rates
-            Based on the Polyak Stepsize and Function Splitting in ERM", arXiv 2307.14528 (2023):
-            `"sps+"`.
+        Nicolas Loizou, Sharan Vaswani, Issam Laradji, Simon Lacoste-Julien, "Stochastic Polyak
+            Step-size for SGD: An Adaptive Learning Rate for Fast Convergence", arXiv 2002.10542
+            (2020).
+        Guillaume Garrigos, Robert Gower, Fabian Schaipp, "Function Value Learning: Adaptive
+            Learning Rates Based on the Polyak Stepsize and Function Splitting in ERM", arXiv
+            2307.14528 (2023): `"sps+"`.
     """
 
     _arguments = ("max_learning_rate", "scaling", "f_min", "eps", "variant", "c")

@@ -27,8 +27,8 @@ class AutoC:
     fallen to the share $\kappa$ of what it was.
 
     * It rises by at most $1/T$ a step, from 0. Where the loss halves in a few steps (targets that
-      nobody normalised, a large bias to learn) a warm-up that ends with them would be none.
-    * A loss that never falls so far must not hold the rate down for good: it may have a high
+      are not normalised, a large bias to learn) a warm-up that ends with them would be none.
+    * A loss that never falls so far must not keep the rate low permanently: it may have a high
       floor (label smoothing, a large vocabulary) or be low already (fine-tuning). So the warm-up
       ends where the loss has stopped falling. The floor $r_k$ rises from 0 to 1 in `patience`
       steps in which the loss does not fall, and more slowly where it falls by less than the share

@@ -41,8 +41,8 @@ class GradientNormLearningRate(LossDrivenSchedule):
         ValueError: If a constant is NaN, infinite or negative, or both are 0.
 
     References:
-        J. Zhang, T. He, S. Sra, A. Jadbabaie, "Why gradient clipping accelerates training: A
-            theoretical justification for adaptivity", arXiv 1905.11881 (2019).
+        Jingzhao Zhang, Tianxing He, Suvrit Sra, Ali Jadbabaie, "Why gradient clipping accelerates
+            training: A theoretical justification for adaptivity", arXiv 1905.11881 (2019).
 
     Example:
 

@@ -25,7 +25,7 @@ class LossAdaptiveLearningRate(BasedSchedule):
     $$\eta_k = \frac{\eta_\text{base}(k)}{\max\{1, (\Delta_k / C)^\rho\}},
     \qquad \Delta_k = \max(f_k - f^*, 0)$$
 
-    where $f_k$ is the loss of the very batch whose gradient is applied in step $k$. Far above
+    where $f_k$ is the loss of the batch whose gradient is applied in step $k$. Far above
     the minimum the curvature of the loss is large and the step is short; once the gap is at
     most `C` the factor is exactly 1 and the base schedule is left alone.
 
@@ -56,7 +56,7 @@ class LossAdaptiveLearningRate(BasedSchedule):
             $\bar f_k = s \bar f_{k-1} + (1 - s) f_k$ with the start-up bias removed. Defaults to
             `None`, the paper's rule. Worth a try where batches are so small that their losses
             scatter by more than `C`.
-        latch: Boolean. With `True` the factor stays 1 for good once it has reached 1. Defaults
+        latch: Boolean. With `True` the factor stays 1 once it has reached 1. Defaults
             to `False`, the paper's rule.
         min_factor: Float in [0, 1], a floor for the factor. Defaults to `0.0`, no floor.
         spike_threshold: `None` or a float > 0: a batch whose loss is more than so many standard

@@ -45,7 +45,7 @@ class NGNLearningRate(BasedSchedule):
     0.5
 
     References:
-        A. Orvieto, L. Xiao, "An Adaptive Stochastic Gradient Method with Non-negative
+        Antonio Orvieto, Lin Xiao, "An Adaptive Stochastic Gradient Method with Non-negative
             Gauss-Newton Stepsizes", arXiv 2407.04358 (2024).
     """
 

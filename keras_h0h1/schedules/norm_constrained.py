@@ -27,7 +27,7 @@ class NormConstrainedLearningRate(BasedSchedule):
     * It decays with the *gap*, so `f_star` matters: if it is too low, the decay never comes; if
       it is too high, a batch whose loss is below `f_star` gets nearly no step.
     * The rate follows the loss of each batch, up and down. The paper uses the warm-up half, and
-      goes on with a cosine decay by step once the peak is reached: for that give a decay schedule
+      continues with a cosine decay by step once the peak is reached: for that give a decay schedule
       as `peak`, and `decay=False`, with which the factor stays 1 once the gap is below
       $\Delta_\star$ (it falls again if the loss rises above).
     * With `Adam` nothing is proved; its step has nearly a given norm.
@@ -67,8 +67,9 @@ class NormConstrainedLearningRate(BasedSchedule):
     4.3e-05
 
     References:
-        A. Riabinin, A. Veprikov, A. Bolatov, M. Takáč, A. Beznosikov, "Where Does Warm-Up Come
-            From? Adaptive Scheduling for Norm-Constrained Optimizers", arXiv 2602.05813 (2026).
+        Artem Riabinin, Andrey Veprikov, Arman Bolatov, Martin Takáč, Aleksandr Beznosikov, "Where
+            Does Warm-Up Come From? Adaptive Scheduling for Norm-Constrained Optimizers", arXiv
+            2602.05813 (2026).
     """
 
     def __init__(

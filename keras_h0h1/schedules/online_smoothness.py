@@ -66,8 +66,9 @@ class OnlineSmoothnessLearningRate(LossDrivenSchedule):
     References:
         Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
             A Theoretical Perspective", arXiv 2510.03164 (2025).
-        N. Loizou, S. Vaswani, I. Laradji, S. Lacoste-Julien, "Stochastic Polyak Step-size for
-            SGD: An Adaptive Learning Rate for Fast Convergence", arXiv 2002.10542 (2020).
+        Nicolas Loizou, Sharan Vaswani, Issam Laradji, Simon Lacoste-Julien, "Stochastic Polyak
+            Step-size for SGD: An Adaptive Learning Rate for Fast Convergence", arXiv 2002.10542
+            (2020).
     """
 
     needs_gradient_norm = True

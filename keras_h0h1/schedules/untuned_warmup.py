@@ -54,7 +54,7 @@ class UntunedLinearWarmup(_UntunedWarmup):
         ValueError: If a number is out of range.
 
     References:
-        J. Ma, D. Yarats, "On the adequacy of untuned warmup for adaptive optimization",
+        Jerry Ma, Denis Yarats, "On the adequacy of untuned warmup for adaptive optimization",
             arXiv 1910.04209 (2019).
 
     Example:
@@ -88,7 +88,7 @@ class UntunedExponentialWarmup(_UntunedWarmup):
         ValueError: If a number is out of range.
 
     References:
-        J. Ma, D. Yarats, "On the adequacy of untuned warmup for adaptive optimization",
+        Jerry Ma, Denis Yarats, "On the adequacy of untuned warmup for adaptive optimization",
             arXiv 1910.04209 (2019).
 
     Example: 63% of the base rate after a thousand updates.
@@ -130,8 +130,9 @@ class RectifiedWarmup(_UntunedWarmup):
         ValueError: If a number is out of range.
 
     References:
-        L. Liu, H. Jiang, P. He, W. Chen, X. Liu, J. Gao, J. Han, "On the Variance of the Adaptive
-            Learning Rate and Beyond", arXiv 1908.03265 (2019).
+        Liyuan Liu, Haoming Jiang, Pengcheng He, Weizhu Chen, Xiaodong Liu, Jianfeng Gao, Jiawei
+            Han, "On the Variance of the Adaptive Learning Rate and Beyond", arXiv 1908.03265
+            (2019).
 
     Example:
 

@@ -53,7 +53,7 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
         Foivos Alimisis, Rustem Islamov, Aurelien Lucchi, "Why Do We Need Warm-up?
             A Theoretical Perspective", arXiv 2510.03164 (2025): 20% of
             linear decay to 1e-5 after each schedule compared.
-        A. Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
+        Alexander Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
             Durations", arXiv 2405.18392 (2024): the schedule for training, the decay `"1-sqrt"`.
 
     Example: 40% of ten updates is the warm-up, the last two the decay.
@@ -144,7 +144,7 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
                 f"Received: warmup_epochs={warmup_epochs!r}, decay_epochs={decay_epochs!r}, "
                 f"epochs={epochs!r}"
             )
-        # Keras goes on accumulating from one epoch into the next; a last, short window is lost.
+        # Keras continues to accumulate from one epoch into the next; a last, short window is lost.
         total = epochs * steps_per_epoch // steps_per_update
         if total < 1:
             raise ValueError(

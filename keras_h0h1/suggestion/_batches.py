@@ -51,7 +51,7 @@ def _from_arrays(arrays, batch_size, seed) -> Iterator[tuple]:
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(length)
-        # Whole batches alone: one of another size would be compiled anew.
+        # Whole batches alone: one of another size would be compiled again.
         for first in range(0, length - size + 1, size):
             chosen = order[first : first + size]
             yield keras.tree.map_structure(
@@ -91,7 +91,7 @@ def _from_iterable(data) -> Iterator[tuple]:
     for batch in map(_unpack, _passes(data)):
         length = _length(batch[0])
         size = length if size is None else size
-        # A last batch that is shorter would be compiled anew.
+        # A last batch that is shorter would be compiled again.
         if length == size:
             yield batch
 

@@ -81,7 +81,7 @@ def put_back(state: list) -> None:
     while True:
         try:
             for variable, value in state:
-                # Anew each time: JAX gives the variable's buffer to the next step.
+                # Again each time: JAX gives the variable's buffer to the next step.
                 variable.assign(_autodiff.copy(value))
             break
         except KeyboardInterrupt as error:

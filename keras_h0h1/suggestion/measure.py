@@ -57,7 +57,7 @@ def suggest(
     A loss-driven factor in the optimizer is left out of the test. A model or metric that was not
     built is built, as `fit` would. From the data 16 batches are taken (times
     `gradient_accumulation_steps`) and used several times, since only losses of the same batch can
-    be compared: a `tf.data` pipeline that shuffles anew each time will have done so once more.
+    be compared: a `tf.data` pipeline that shuffles again each time will have done so once more.
 
     Args:
         model: Compiled with an optimizer and a loss.
@@ -105,9 +105,9 @@ def suggest(
     (4.0, True)
 
     References:
-        L. N. Smith, "Cyclical learning rates for training neural networks",
+        Leslie Smith, "Cyclical learning rates for training neural networks",
             arXiv 1506.01186 (2015): the range test.
-        J. Cohen and others, "Adaptive gradient methods at the edge of stability",
+        Jeremy Cohen and others, "Adaptive gradient methods at the edge of stability",
             arXiv 2207.14484 (2022): Adam's threshold.
     """
     begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""L. Smith's learning-rate range test."""
+"""Leslie Smith's learning-rate range test."""
 
 import dataclasses
 import math
@@ -59,7 +59,7 @@ def range_test(
         ValueError: If a loss is not finite before the rates grow.
 
     References:
-        L. N. Smith, "Cyclical learning rates for training neural networks",
+        Leslie Smith, "Cyclical learning rates for training neural networks",
             arXiv 1506.01186 (2015), section 3.3.
     """
     first = [update(float(rates[0])) for _ in range(windows)]

@@ -106,9 +106,9 @@ def recommend(
         ValueError: If the sequences are unusable, or the loss neither fell nor rose.
 
     References:
-        L. N. Smith, "Cyclical learning rates for training neural networks",
+        Leslie Smith, "Cyclical learning rates for training neural networks",
             arXiv 1506.01186 (2015).
-        J. Cohen and others, "Adaptive gradient methods at the edge of stability",
+        Jeremy Cohen and others, "Adaptive gradient methods at the edge of stability",
             arXiv 2207.14484 (2022).
 
     Example: a loss that falls between rates of 1e-3 and 1e-1, and is back at a rate of 1.

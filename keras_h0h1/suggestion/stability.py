@@ -35,9 +35,9 @@ def largest_stable_rate(
         TypeError, ValueError: If an argument is not a number in its range.
 
     References:
-        J. Cohen and others, "Gradient descent on neural networks typically occurs at the edge of
-            stability", arXiv 2103.00065 (2021): the thresholds with momentum.
-        J. Cohen and others, "Adaptive gradient methods at the edge of stability",
+        Jeremy Cohen and others, "Gradient descent on neural networks typically occurs at the edge
+            of stability", arXiv 2103.00065 (2021): the thresholds with momentum.
+        Jeremy Cohen and others, "Adaptive gradient methods at the edge of stability",
             arXiv 2207.14484 (2022): Adam's.
 
     Example:

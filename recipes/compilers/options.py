@@ -13,7 +13,7 @@ class ForTarget:
 
     target: str | None = option(
         None,
-        "dry run: compile the training step for these accelerators by their own compiler, such as"
+        "dry run: compile the training step with the compiler of these accelerators, such as"
         " tpu-v5e:2x2, tpu-v4:2x2x1, tpu-v5p:2x2x1, h100:4, and print memory, work, communication"
         " and the limit they set; needs KERAS_BACKEND=jax and the extra [aot-tpu] or [aot-gpu]",
     )

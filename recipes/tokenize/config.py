@@ -40,7 +40,7 @@ class Tokenize:
     )
     train_megabytes: int = option(
         32,
-        "text to train the tokenizer on, of the beginning of each input in proportion",
+        "text to train the tokenizer on, from the start of each input in proportion to its size",
         low=1,
         high=10**5,
     )
@@ -54,7 +54,7 @@ class Tokenize:
     )
     validation_share: float = option(
         0.01,
-        "share of the documents held out, by their content; 0.01 of a billion is plenty",
+        "share of the documents held out, by their content; 0.01 of a billion tokens is enough",
         above=0,
         below=1,
     )

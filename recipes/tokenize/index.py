@@ -36,7 +36,7 @@ def new_index(
 ) -> dict:
     """The index of a folder in which nothing is done yet.
 
-    `next` is where the reading goes on: so many inputs are done, and so many parts of the one
+    `next` is where the reading continues: so many inputs are done, and so many parts of the one
     after them. A shard's `inputs` are the two such places that it lies between.
 
     Args:
@@ -95,7 +95,7 @@ def begin(folder: Path, index: dict, tokenizer: tokenizers.Tokenizer) -> None:
 
 
 def resumable(folder: Path) -> dict | None:
-    """The index of the run to go on with, or `None` if none was begun.
+    """The index of the run to continue, or `None` if none was begun.
 
     Raises:
         ValueError: If the folder holds something else, which would be written over.
@@ -131,7 +131,7 @@ def resumable(folder: Path) -> dict | None:
 
 
 def check_same(folder: Path, index: dict, wanted: dict) -> None:
-    """Makes sure that a run goes on as it was begun.
+    """Makes sure that a run continues as it was begun.
 
     Raises:
         ValueError: If the data or a setting is another.
@@ -139,7 +139,7 @@ def check_same(folder: Path, index: dict, wanted: dict) -> None:
     if index["version"] != wanted["version"]:
         raise InputError(
             "The folder was begun by an earlier version of this program. It can be trained on "
-            "if it is complete, but not gone on with; choose another folder. "
+            "if it is complete, but not continued; choose another folder. "
             f"Received: out={folder}, version={index['version']}"
         )
     for name, words in (

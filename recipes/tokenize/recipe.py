@@ -5,7 +5,7 @@
     python -m recipes.gpt --data shards
 
 Reads parquet, JSON lines (plain, .gz, .bz2, .xz, .zst), text files and folders, and streams from
-Hugging Face, on all cores and in bounded memory. Killed and run again, it goes on after the last
+Hugging Face, on all cores and in bounded memory. Killed and run again, it continues after the last
 complete shard. Which documents are held out, and every byte that is written, depend on the data
 and the options alone. A line of JSON has at most 8 MiB.
 """
@@ -120,7 +120,7 @@ class _Display:
 
 
 def run(config: Tokenize, console: Console) -> dict:
-    """Tokenises into `config.out`, or goes on with what is there; returns the index."""
+    """Tokenises into `config.out`, or continues with what is there; returns the index."""
     out = Path(config.out).expanduser()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def _run_locked(config: Tokenize, out: Path, console: Console) -> dict:
     except concurrent.futures.process.BrokenProcessPool as error:
         raise OSError(
             "A worker was killed, perhaps for want of memory; the shards that are complete are "
-            f"kept, and the same command goes on. Received: workers={config.workers}"
+            f"kept, and the same command continues. Received: workers={config.workers}"
         ) from error
     seconds = time.perf_counter() - start
     training, held_out = index["training"], index["validation"]
@@ -211,7 +211,7 @@ def _folder_error(error: OSError, config: Tokenize) -> OSError:
     reason = storage_reason(error)
     if reason:
         if Path(config.out).is_dir():
-            reason += ". The shards that are complete are kept, and the same command goes on"
+            reason += ". The shards that are complete are kept, and the same command continues"
         return StorageError(f"{reason}. Received: out={config.out}")
     if "Received:" in str(error):
         return error
@@ -228,5 +228,5 @@ def main(argv: Sequence[str] | None = None) -> dict:
         try:
             return run(build(Tokenize, given), console)
         except KeyboardInterrupt:
-            console.print("Stopped. The same command goes on after the last complete shard.")
+            console.print("Stopped. The same command continues after the last complete shard.")
             sys.exit(130)

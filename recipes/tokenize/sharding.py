@@ -123,7 +123,7 @@ def write_shards(
 
     A shard is closed at the first end of a document (or of a part of a long one) at which it and
     its held-out companion have `shard_tokens` tokens; then the index is written, and a run that
-    is killed later goes on from there. What a shard contains depends on the inputs and the
+    is killed later continues from there. What a shard contains depends on the inputs and the
     settings alone, not on `workers` or on where a run was killed.
 
     Args:

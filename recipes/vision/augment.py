@@ -15,15 +15,15 @@ class Augmentation:
 
     Args:
         crop: Pixels of black border added on each side before a window of the image's own size
-            is cut out at random, for each image; 4 is customary at 32 x 32.
+            is cut out at random, for each image; 4 is usual at 32 x 32.
         flip: Mirrors half of the images left to right. Not for digits or text.
         mixup: Each image is blended with another of the batch, and so are the targets; the weight
-            is drawn from Beta(a, a) with this a. 0.2 is customary on ImageNet, 0 is off. At most 1.
+            is drawn from Beta(a, a) with this a. 0.2 is usual on ImageNet, 0 is off. At most 1.
         cutmix: A rectangle of each image comes from another, targets by area; the area is drawn
             from Beta(a, a) with this a. 1 is the paper's, 0 is off. At most 1. With both, half of
             the batches get one and half the other.
         rand_augment: Strength of RandAugment, 0 to 1, two operations for each image; 0.9 is
-            customary on ImageNet, 0 is off.
+            usual on ImageNet, 0 is off.
 
     Raises:
         ValueError: If a value is out of range.

@@ -54,7 +54,7 @@ def test_h5_goes_on_no_better_and_no_worse_than_plain_keras(base, tmp_path):
         except Exception as error:
             outcomes.append(type(error).__name__)
     assert outcomes[0] == outcomes[1]
-    # What helps: the weights are there, so that the model is compiled anew.
+    # What helps: the weights are there, so that the model is compiled again.
     fresh = keras.models.load_model(tmp_path / "aware.h5", compile=False)
     fresh.compile(_aware(base()), loss=model.loss)
     problems.fit(fresh, epochs=1)

@@ -566,7 +566,7 @@ def test_a_full_disk_keeps_what_is_complete(tmp_path, capsys):
         assert not index["complete"] and len(index["training"]["shards"]) >= 2
         left = {path.name for path in out.iterdir()}
         assert not [name for name in left if name.startswith(".partial")]
-        # With room, the same command goes on with what is there.
+        # With room, the same command continues with what is there.
         roomy = tmp_path / "roomy"
         shutil.copytree(out, roomy)
     finally:

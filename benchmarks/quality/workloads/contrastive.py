@@ -1,7 +1,7 @@
 """Evidence: two views of the same image are to be recognised among those of all others.
 
-T. Chen, S. Kornblith, M. Norouzi, G. Hinton, "A Simple Framework for Contrastive Learning of Visual
-Representations", arXiv 2002.05709: the loss, NT-Xent.
+Ting Chen, Simon Kornblith, Mohammad Norouzi, Geoffrey Hinton, "A Simple Framework for Contrastive
+Learning of Visual Representations", arXiv 2002.05709: the loss, NT-Xent.
 """
 
 import keras

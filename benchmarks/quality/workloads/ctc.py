@@ -1,6 +1,6 @@
 """Evidence: text recognition, strings of three to five digits, with CTC.
 
-A. Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence Data with
+Alex Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence Data with
 Recurrent Neural Networks", ICML 2006. The network has the parts of the example "OCR model for
 reading Captchas" of keras.io: convolutions, a recurrent layer in both directions, one answer for
 each column.

@@ -1,6 +1,6 @@
 """Test: a Transformer with normalisation after the residual sums, which is known to need warm-up.
 
-R. Xiong et al., "On Layer Normalization in the Transformer Architecture", arXiv 2002.04745.
+Ruibin Xiong et al., "On Layer Normalization in the Transformer Architecture", arXiv 2002.04745.
 """
 
 import keras

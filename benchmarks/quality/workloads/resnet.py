@@ -1,6 +1,6 @@
 """Evidence: a small residual network with batch normalisation, SGD with momentum, on images.
 
-K. He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385.
+Kaiming He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385.
 """
 
 import keras

@@ -1,6 +1,6 @@
 """Test: a variational autoencoder; its loss is summed over pixels, its `train_step` its own.
 
-D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", arXiv 1312.6114.
+Diederik Kingma and Max Welling, "Auto-Encoding Variational Bayes", arXiv 1312.6114.
 """
 
 import jax

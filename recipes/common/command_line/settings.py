@@ -75,7 +75,7 @@ class Training(metaclass=AcceptsFormerNames):
     )
     weight_decay: float = option(
         0.1,
-        "decoupled; 0.1 is customary for language models. Keras multiplies it by the learning rate",
+        "decoupled; 0.1 is usual for language models. Keras multiplies it by the learning rate",
         low=0,
         high=1e6,
     )

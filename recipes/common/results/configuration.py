@@ -23,7 +23,7 @@ DRY_RUN = frozenset({"dry_run", "target", "hardware", "utilisation", "price"})
 """Options of a recipe's `--dry-run`, which trains nothing."""
 
 CHANGEABLE = frozenset({"max_to_keep", "checkpoint_every", "distribute", "model_shards"})
-"""What a resumed run may be given anew: how it runs, not what it computes."""
+"""What may be changed when a run is resumed: how it runs, not what it computes."""
 
 NOT_THE_EXPERIMENT = PLACE | SINGLE_RUN | DRY_RUN | CHANGEABLE | {"cache", "workers"}
 """Options on which a run's numbers do not depend. Runs that differ in these alone are runs of one
@@ -84,7 +84,7 @@ def read_configuration(path: Path, cls: type) -> Any:
 
 
 def check_unchanged(stored: Any, given: Mapping[str, Any]) -> None:
-    """Makes sure that no option of the command line contradicts the run to go on with.
+    """Makes sure that no option of the command line contradicts the run to resume.
 
     Raises:
         ValueError: If one does: the run would no longer be the one that was begun.
@@ -121,7 +121,7 @@ def check_made_with(
 
 
 def resumed(stored: Any, given: Mapping[str, Any], folder: Path) -> Any:
-    """The configuration with which a run goes on."""
+    """The configuration with which a run continues."""
     return dataclasses.replace(
         stored,
         resume=str(folder),

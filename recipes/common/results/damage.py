@@ -76,7 +76,7 @@ def check_places(folder: Path) -> None:
 def check_no_checkpoint_lost(
     folder: Path, checkpoints: CheckpointFolder, stored: Any, made: int
 ) -> None:
-    """Makes sure that a run without checkpoints has lost none, since it begins anew.
+    """Makes sure that a run without checkpoints has lost none, since it starts again.
 
     Args:
         folder: The run's.

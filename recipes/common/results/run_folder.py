@@ -91,7 +91,7 @@ class RunFolder:
     def _check_empty(self) -> None:
         if any(entry.name != _LOCK for entry in self.path.iterdir()):
             raise InputError(
-                "There is a run in this folder; go on with it by `--resume`, or choose another "
+                "There is a run in this folder; resume it with `--resume`, or choose another "
                 f"`--name`. Received: {self.path}"
             )
 
@@ -143,14 +143,14 @@ class RunFolder:
         write_json(self.config_path, dataclasses.asdict(config))
 
     def read_config(self, cls: type, given: dict[str, Any]) -> Any:
-        """The configuration of the run to go on with.
+        """The configuration of the run to resume.
 
         Args:
             cls: The recipe's dataclass.
             given: The options of this command line. One that contradicts the run is an error,
                 because the run would no longer be the one that was begun.
 
-        A run that was killed before its first checkpoint begins anew, which comes to the same.
+        A run that was killed before its first checkpoint starts again, which comes to the same.
 
         Raises:
             FileNotFoundError: If the folder holds no run.

@@ -65,7 +65,7 @@ class Run(Curves):
     Args:
         path: Its folder, or its CSV file where there is no more than that.
         config: `config.json`, or empty.
-        summary: `summary.json`, or empty while the run goes on.
+        summary: `summary.json`, or empty while the run continues.
         probes: Curvature by file, each with columns `step`, `loss`, `curvature`.
         sample: Text that a language model has written.
     """

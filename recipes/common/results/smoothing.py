@@ -21,7 +21,7 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
     if not len(values):
         return values
     width = min(width, len(values))
-    # Sums that begin anew in each block of that width, from both its ends: differences of sums
+    # Sums that start again in each block of that width, from both its ends: differences of sums
     # over the whole run would lose all that comes after one value of 1e20.
     blocks = np.zeros(-(-len(values) // width) * width)
     blocks[: len(values)] = values / width
