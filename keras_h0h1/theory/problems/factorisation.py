@@ -43,7 +43,7 @@ class LinearChain(Problem):
 
         With $p = w_1 \cdots w_L$, $z = x p > 0$ and $q = 1 - 2/L$ the Hessian has the eigenvalue
         $2 x p^q ((2L - 1) z - (L - 1) y)$ once and $2 x p^q (y - z)$ another $L - 1$ times. Their
-        largest size is $-$ the first for $z \le \frac{L-2}{2L-2} y$, then the second, and the
+        largest size is minus the first for $z \le \frac{L-2}{2L-2} y$, then the second, and the
         first from $z = y/2$ on. Hence it rises while $z \le z_1 = \frac{(L - 2) y}{2 (2L - 1)}$,
         falls until $z = y/2$, and rises again. Along gradient flow from a balanced start in
         $0 < z < y$ the product grows to $y/x$: the sharpness falls, then rises, exactly if it
