@@ -4,12 +4,23 @@ import dataclasses
 from typing import Literal
 
 from recipes.common.command_line.options import check_options, option
-from recipes.theory import bounds, chains, powers, schedules, separation, sharpness, two_layer
+from recipes.theory import (
+    bounds,
+    chains,
+    exponents,
+    networks,
+    phases,
+    powers,
+    schedules,
+    separation,
+    sharpness,
+    two_layer,
+)
 
-EXPERIMENTS = {
-    module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (separation, schedules, bounds, sharpness, two_layer, chains, powers)
-}
+_MODULES = (separation, schedules, bounds, sharpness, two_layer, chains, powers)
+_MODULES += (exponents, networks, phases)
+
+EXPERIMENTS = {module.EXPERIMENT.name: module.EXPERIMENT for module in _MODULES}
 """By name, in the order in which they are run. A new experiment is a module and its name here."""
 
 

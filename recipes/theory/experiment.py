@@ -61,10 +61,11 @@ def steps_of(
 def fixed(sizes) -> StepRule:
     """A step rule that never changes: a number, or one for each member of a batch."""
     sizes = np.asarray(sizes, dtype="float64")
-    return lambda loss, norm, step: _like(sizes, loss)
+    return lambda loss, norm, step: like(sizes, loss)
 
 
-def _like(array, reference):
+def like(array, reference):
+    """The array as what `reference` is: a tensor of its dtype, or NumPy."""
     if keras.ops.is_tensor(reference):
         return keras.ops.convert_to_tensor(array, dtype=reference.dtype)
     return array

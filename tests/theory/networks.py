@@ -1,32 +1,6 @@
-"""Random networks, and their losses written a second time for automatic differentiation."""
+"""The networks' losses written a second time, for automatic differentiation."""
 
-import numpy as np
 from keras import ops
-
-from keras_h0h1.theory import problems
-
-
-def sizes(random):
-    """Hidden widths, and data of any scale with at least as many samples as inputs."""
-    inputs, outputs = random.integers(1, 4, size=2)
-    samples = int(inputs + random.integers(0, 4))
-    X = random.normal(size=(inputs, samples)) * np.exp(random.normal())
-    Y = random.normal(size=(outputs, samples)) * np.exp(random.normal())
-    return X, Y, [int(width) for width in random.integers(1, 5, size=random.integers(1, 4))]
-
-
-def deep_linear(random):
-    return problems.DeepLinearNet(*sizes(random))
-
-
-def leaky_relu(random):
-    return problems.LeakyReLUNet(*sizes(random), slope=random.uniform(0.05, 1.0))
-
-
-def points(random, problem, count=6):
-    """Points of several scales."""
-    scale = 10.0 ** random.uniform(-1, 0.7, size=(count, 1))
-    return random.normal(size=(count, problem.dimension)) * scale
 
 
 def tensor(array, w):
@@ -44,27 +18,6 @@ def network_loss(problem, w):
         if index < len(shapes) - 1:
             a = ops.maximum(a, slope * a)
     return ops.sum(ops.square(a - tensor(problem.Y, w))) / 2
-
-
-def covariance(random, size):
-    matrix = random.normal(size=(size, size))
-    matrix = matrix @ matrix.T / size + 0.05 * np.eye(size)
-    return np.exp(random.normal()) * (matrix + matrix.T) / 2
-
-
-def linear_attention(random):
-    ridges = 10.0 ** random.uniform(-2, 1, size=2)
-    sigma = covariance(random, int(random.integers(1, 4)))
-    return problems.InContextAttention(sigma, int(random.integers(1, 20)), *ridges)
-
-
-def softmax_attention(random):
-    d, n, tasks = (int(count) for count in random.integers((1, 1, 1), (4, 7, 6)))
-    x = random.normal(size=(tasks, n, d)) * np.exp(random.normal())
-    query, beta = random.normal(size=(2, tasks, d)) * np.exp(random.normal())
-    y, target = np.einsum("tnd,td->tn", x, beta), np.sum(query * beta, axis=1)
-    ridges = 10.0 ** random.uniform(-2, 1, size=2)
-    return problems.InContextSoftmaxAttention(x, y, query, target, *ridges)
 
 
 def linear_attention_loss(problem, w):
@@ -88,3 +41,19 @@ def softmax_attention_loss(problem, w):
         total = total + (w[0] * ops.sum(ops.softmax(z) * tensor(y, w)) - target) ** 2
     ridge = problem.ridge_v * w[0] ** 2 + problem.ridge_Q * ops.sum(ops.square(w[1:]))
     return (total / len(problem.target) + ridge) / 2
+
+
+def two_layer_loss(problem, w):
+    """The logistic loss by log1p, tanh by one exponential."""
+    k = problem.hidden
+    W = ops.reshape(w[k:], (k, -1))
+    active = 1 - 2 / (1 + ops.exp(2 * ops.matmul(tensor(problem.x, w), ops.transpose(W))))
+    margins = tensor(problem.y, w) * ops.matmul(active, w[:k])
+    ridge = problem.ridge_v * ops.sum(ops.square(w[:k]))
+    ridge = ridge + problem.ridge_W * ops.sum(ops.square(w[k:]))
+    return ops.sum(ops.log1p(ops.exp(-margins))) + ridge / 2
+
+
+def chain_loss(problem, w):
+    """The squared error of a product of scalars."""
+    return (problem.y - problem.x * ops.prod(w)) ** 2

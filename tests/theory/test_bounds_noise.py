@@ -5,91 +5,29 @@ import numpy as np
 import pytest
 from scipy import integrate
 
+from benchmarks.step_families import NOISY, Noisy
 from keras_h0h1.theory import Smoothness, bounds, bounds_noise
 
-COUNT = 1000
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="in NumPy alone: one backend is enough"
 )
 
 
-class Noisy:
-    """(H0/H1)(cosh(sqrt(H1) u) - 1) + (mu/2) v^2 with a gradient that is off by a random sign.
-
-    g = gradient + sign n e with a unit vector e and n^2 = a gap + b G^2 + s^2, so that always
-    |g|^2 <= 2 a gap + (2 + 2 b) G^2 + 2 s^2.
-    """
-
-    def __init__(self, seed):
-        random = np.random.default_rng(seed)
-        self.random = random
-        self.H0, self.H1 = (
-            np.exp(random.uniform(-1, 1, COUNT)),
-            np.exp(random.uniform(-1, 1, COUNT)),
-        )
-        self.mu = self.H0 * np.exp(random.uniform(-1.5, 0, COUNT))
-        self.a, self.b = self.mu * random.uniform(0, 1, COUNT), random.uniform(0, 1, COUNT)
-        gap0 = self.H0 / self.H1 * np.exp(random.uniform(0, 2.5, COUNT))
-        self.s = np.sqrt(self.mu * gap0) * np.exp(random.uniform(-5, -2.5, COUNT))
-        self.base = np.exp(random.uniform(-4, 0, COUNT)) / self.H0
-        self.u = np.arccosh(1 + self.H1 * gap0 / self.H0) / np.sqrt(self.H1)
-        self.v = random.normal(size=COUNT) * np.sqrt(gap0 / self.mu)
-        self.A, self.B, self.C = 2 * self.a, 2 + 2 * self.b, 2 * self.s**2
-        self.smoothness = [Smoothness(*pair) for pair in zip(self.H0, self.H1, strict=True)]
-        noise = list(zip(self.A, self.B, self.C, self.base, strict=True))
-        self.scale = np.array(
-            [
-                bounds_noise.abc_scale(smoothness, mu, *abc)
-                for smoothness, mu, abc in zip(self.smoothness, self.mu, noise, strict=True)
-            ]
-        )
-        self.growth = np.array(
-            [
-                bounds_noise.abc_growth(smoothness, *abc[:3], scale, abc[3])
-                for smoothness, abc, scale in zip(self.smoothness, noise, self.scale, strict=True)
-            ]
-        )
-
-    def value(self, u, v):
-        steep = self.H0 / self.H1 * (np.cosh(np.sqrt(self.H1) * u) - 1)
-        return steep + self.mu / 2 * v * v
-
-    def gradient(self, u, v):
-        return self.H0 / np.sqrt(self.H1) * np.sinh(np.sqrt(self.H1) * u), self.mu * v
-
-    def size(self, gap):
-        return np.minimum(self.base, self.scale / (self.H0 + self.H1 * gap))
-
-    def draws(self, u, v, angle):
-        """Both stochastic gradients, each of probability 1/2."""
-        along, across = self.gradient(u, v)
-        noise = self.a * self.value(u, v) + self.b * (along**2 + across**2) + self.s**2
-        off = np.sqrt(noise) * np.cos(angle), np.sqrt(noise) * np.sin(angle)
-        return [(along + sign * off[0], across + sign * off[1]) for sign in (1, -1)]
-
-
 def test_one_step_and_its_exact_expectation():
     family = Noisy(0)
-    for share in np.linspace(0.05, 1, 12):
+    for share in np.linspace(0.05, 1, 6):
         u, v = share * family.u, share * family.v
         gap, (along, across) = family.value(u, v), family.gradient(u, v)
-        eta, after = family.size(gap), []
-        for g in family.draws(u, v, family.random.uniform(0, 7, COUNT)):
-            norm = np.hypot(*g)
+        for g in family.draws(u, v, family.random.uniform(0, 7, NOISY)):
             limit = family.A * gap + family.B * (along**2 + across**2) + family.C
-            assert np.all(norm**2 <= limit * (1 + 1e-12))
-            moved = family.value(u - eta * g[0], v - eta * g[1])
-            after.append(moved)
-            inner = along * g[0] + across * g[1]
-            for i in range(0, COUNT, 10):
-                bound = bounds_noise.noisy_step(
-                    family.smoothness[i], gap[i], eta[i], inner[i], norm[i]
-                )
-                assert moved[i] <= bound * (1 + 1e-12)
-        curvature = family.H0 + family.H1 * gap
+            assert np.all(np.hypot(*g) ** 2 <= limit * (1 + 1e-12))
+        pairs = family.step_bounds(share)
+        for moved, bound in pairs:
+            assert bound.shape == (NOISY,) and np.all(moved <= bound * (1 + 1e-12))
+        eta, curvature = family.size(gap), family.H0 + family.H1 * gap
         noise = family.growth / 2 * eta * curvature * family.C
         bound = gap - eta * (family.mu * gap / 2 - noise)
-        assert np.all(0.5 * (after[0] + after[1]) <= bound * (1 + 1e-12))
+        assert np.all(0.5 * (pairs[0][0] + pairs[1][0]) <= bound * (1 + 1e-12))
 
 
 def test_noisy_steps_of_any_length_are_bounded():
@@ -105,40 +43,9 @@ def test_noisy_steps_of_any_length_are_bounded():
 
 
 def test_expected_hitting_times():
-    family, runs = Noisy(2), 4
-    floors = 2.001 * family.growth * family.C / family.mu
-    floors = np.maximum(floors * family.scale, 1e-3 * family.value(family.u, family.v))
-    gap0 = family.value(family.u, family.v)
-    chosen = floors < 0.5 * gap0
-    epsilon, limits = np.where(chosen, floors, gap0), np.zeros(COUNT)
-    for i in np.flatnonzero(chosen):
-        limits[i] = bounds_noise.abc_hitting_time(
-            family.smoothness[i],
-            family.mu[i],
-            gap0[i],
-            epsilon[i],
-            A=family.A[i],
-            B=family.B[i],
-            C=family.C[i],
-            scale=family.scale[i],
-            base=family.base[i],
-        )
+    chosen, times, limits = Noisy(2).hitting_times()
     assert np.sum(chosen) > 900
-    times = np.full((runs, COUNT), -1)
-    u, v = np.tile(family.u, (runs, 1)), np.tile(family.v, (runs, 1))
-    for k in range(60_000):
-        gap = family.value(u, v)
-        times[(times < 0) & (gap <= epsilon)] = k
-        done = times >= 0
-        if np.all(done):
-            break
-        draws = family.draws(u, v, family.random.uniform(0, 7, u.shape))
-        sign = family.random.random(u.shape) < 0.5
-        g = [np.where(sign, one, other) for one, other in zip(*draws, strict=True)]
-        eta = np.where(done, 0.0, family.size(gap))
-        u, v = u - eta * g[0], v - eta * g[1]
-    assert np.all(times >= 0)
-    ratio = np.mean(times, axis=0)[chosen] / limits[chosen]
+    ratio = times[chosen] / limits[chosen]
     assert np.max(ratio) <= 1 and np.max(ratio) > 0.1
 
 

@@ -4,61 +4,15 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks.step_families import BARRIERS, Barriers
 from keras_h0h1.theory import Smoothness, bounds, bounds_power
 
-COUNT = 1200
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="in NumPy alone: one backend is enough"
 )
 
 
 SQUARE = Smoothness(1, 1, rho=2)
-
-
-class Barriers:
-    """f = s ((1 - u^2)^-k - 1) + (mu/2) v^2, whose curvature is of the order f^(1 + 2/k).
-
-    With F = (1 - u^2)^-k the second derivative of F is at most 4 k (k + 1) F^rho, rho = 1 + 2/k,
-    and (1 + x)^rho <= 2^(rho - 1) (1 + x^rho). It is at least 2 k everywhere. The other half are
-    parabolas, alike in value and with the same claim, on which every step is as slow as PL allows.
-    """
-
-    def __init__(self, seed):
-        random = np.random.default_rng(seed)
-        k, self.s = np.exp(random.uniform(-0.6, 1.8, COUNT)), np.exp(random.uniform(-2, 2, COUNT))
-        self.k, self.rho = k, 1 + 2 / k
-        self.parabola = np.arange(COUNT) % 2 == 0
-        self.mu = 2 * k * self.s * np.exp(random.uniform(-2.5, 0, COUNT))
-        size = 4 * k * (k + 1) * 2 ** (self.rho - 1)
-        self.K0, self.K = self.s * size, size * self.s ** (1 - self.rho)
-        # A gap at which K gap^rho matters, a few hundred steps away.
-        start = self.s * np.exp(random.uniform(-1, 0.6, COUNT))
-        self.u = np.sqrt(1 - (1 + start / self.s) ** (-1 / k)) * ~self.parabola
-        self.v = np.where(self.parabola, np.sqrt(2 * start / self.mu), random.normal(size=COUNT))
-        self.gap0 = self.value(self.u, self.v)
-        self.epsilon = self.gap0 * np.exp(random.uniform(-4, -0.5, COUNT))
-        self.distance = np.hypot(self.u, self.v)
-
-    def value(self, u, v):
-        return self.s * ((1 - u * u) ** -self.k - 1) + self.mu / 2 * v * v
-
-    def run(self, bound, limit=100_000):
-        """Steps of 1 / bound(gap), with the gap checked never to rise."""
-        u, v, steps = self.u.copy(), self.v.copy(), np.full(COUNT, -1)
-        gap = self.gap0
-        for k in range(limit):
-            steps[(steps < 0) & (gap <= self.epsilon)] = k
-            if np.all(steps >= 0):
-                return steps
-            slope = 2 * self.s * self.k * u * (1 - u * u) ** (-self.k - 1)
-            size = np.where(steps < 0, 1 / bound(gap), 0.0)
-            u, v = u - size * slope, v - size * self.mu * v
-            previous, gap = gap, self.value(u, v)
-            assert np.all(gap <= previous * (1 + 1e-12))
-        raise AssertionError(f"{np.sum(steps < 0)} members did not arrive")
-
-    def smoothness(self, i):
-        return Smoothness(self.K0[i], self.K[i], rho=self.rho[i])
 
 
 def test_the_barriers_are_as_smooth_as_claimed():
@@ -75,35 +29,24 @@ def test_the_barriers_are_as_smooth_as_claimed():
 
 
 def test_pl_and_convex_bounds_hold():
-    family = Barriers(1)
-    steps = family.run(lambda gap: family.K0 + family.K * gap**family.rho)
-    tight = []
-    for i in range(COUNT):
-        smoothness, gap = family.smoothness(i), family.gap0[i]
-        bound = bounds_power.pl_power(smoothness, family.mu[i], gap, family.epsilon[i])
-        assert steps[i] <= bound
-        tight.append(steps[i] / bound)
-        assert steps[i] <= bounds_power.convex_power(
-            smoothness, family.distance[i], gap, family.epsilon[i]
-        )
-        # The detour is never better by more than the steps it rounds.
-        detour = bounds.pl_sharp(
-            bounds_power.reduced(smoothness, gap), family.mu[i], gap, family.epsilon[i]
-        )
-        assert bound <= detour * 1.05 + 1
-    assert max(tight) > 0.4  # parabolas: half of the bound
+    steps, limits = Barriers(1).sharp_steps()
+    assert steps.shape == (BARRIERS,)
+    assert np.all(steps <= limits["pl_power"]) and np.all(steps <= limits["convex_power"])
+    # The detour is never better by more than the steps it rounds.
+    assert np.all(limits["pl_power"] <= limits["pl_sharp of reduced"] * 1.05 + 1)
+    assert np.max(steps / limits["pl_power"]) > 0.4  # parabolas: half of the bound
 
 
 def test_aiming_bound_holds():
     family = Barriers(2)
-    growth = np.maximum(2 / (family.rho + 1), 0.5) * family.K
-    steps = family.run(lambda gap: 2 * family.K0 + growth * gap**family.rho)
-    for i in range(COUNT):
+    steps, limits = family.aiming_steps()
+    assert np.all(steps <= np.ceil(limits))
+    for i in range(BARRIERS):
         smoothness = family.smoothness(i)
         made = bounds_power.aiming_denominator(smoothness)
-        assert made.H0 == 2 * family.K0[i] and made.H1 == pytest.approx(growth[i])
+        growth = max(2 / (family.rho[i] + 1), 0.5) * family.K[i]
+        assert made.H0 == 2 * family.K0[i] and made.H1 == pytest.approx(growth)
         given = (family.distance[i], family.gap0[i], family.epsilon[i])
-        assert steps[i] <= np.ceil(bounds_power.aiming_power(smoothness, *given))
         # Convex functions have Aiming 1, hence any smaller theta too: its step is shorter.
         assert bounds_power.aiming_power(smoothness, *given, theta=0.5) == pytest.approx(
             4 * bounds_power.aiming_power(smoothness, *given)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_h0h1
+from benchmarks import network_instances as instances
 from keras_h0h1.theory import bounds, certify, problems
 from keras_h0h1.theory._autodiff import value_and_hessian
 from tests.theory import networks
@@ -12,15 +13,15 @@ from tests.theory import networks
 numpy_only = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="in NumPy alone: one backend is enough"
 )
-MAKERS = [networks.linear_attention, networks.softmax_attention]
+MAKERS = [instances.linear_attention, instances.softmax_attention]
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="matmul is float32 on PyTorch")
 @pytest.mark.parametrize(
     ("make", "loss"),
     [
-        (networks.linear_attention, networks.linear_attention_loss),
-        (networks.softmax_attention, networks.softmax_attention_loss),
+        (instances.linear_attention, networks.linear_attention_loss),
+        (instances.softmax_attention, networks.softmax_attention_loss),
     ],
 )
 def test_hessians_are_those_of_automatic_differentiation(make, loss, float64):
@@ -28,7 +29,7 @@ def test_hessians_are_those_of_automatic_differentiation(make, loss, float64):
     for _ in range(3):
         problem = make(random)
         derivatives = value_and_hessian(lambda w, p=problem: loss(p, w))
-        for w in networks.points(random, problem, 2):
+        for w in instances.points(random, problem, 2):
             value, hessian = derivatives(w)
             assert float(problem.value(w)) == pytest.approx(value, rel=1e-11)
             error = np.max(np.abs(problem.hessian(w) - hessian))
@@ -41,7 +42,7 @@ def test_gradients_are_those_of_the_value(make):
     random = np.random.default_rng(1)
     for _ in range(5):
         problem = make(random)
-        w = networks.points(random, problem, 1)[0]
+        w = instances.points(random, problem, 1)[0]
         steps = 1e-6 * np.eye(problem.dimension)
         slope = np.array([problem.value(w + e) - problem.value(w - e) for e in steps]) / 2e-6
         gradient = problem.gradient(w)
@@ -51,7 +52,7 @@ def test_gradients_are_those_of_the_value(make):
 @numpy_only
 def test_the_closed_form_is_the_mean_over_drawn_tasks():
     random = np.random.default_rng(2)
-    sigma, n, count = networks.covariance(random, 2), 5, 400_000
+    sigma, n, count = instances.covariance(random, 2), 5, 400_000
     problem = problems.InContextAttention(sigma, n, 0.3, 0.2)
     w = np.array([0.7, 0.5, -0.2, 0.1, 0.4])
     root = np.linalg.cholesky(sigma)
@@ -72,7 +73,7 @@ def test_the_constants_hold_on_a_thousand_instances(make):
     random, ratios = np.random.default_rng(3), []
     for _ in range(1000):
         problem = make(random)
-        w = networks.points(random, problem, 4)
+        w = instances.points(random, problem, 4)
         value = problem.value(w)
         assert np.all(value >= problem.f_star - 1e-12)
         ratios.extend(problem.curvature(w) / problem.smoothness.bound(value))
@@ -136,7 +137,7 @@ def test_adaptive_gd_with_the_constants_never_raises_the_loss(make, float64):
         optimizer = keras_h0h1.AdaptiveGD(
             constants.H0, constants.H1, f_star=constants.f_star, rule="sharp"
         )
-        weights = keras.Variable(networks.points(random, problem, 1)[0], dtype="float64")
+        weights = keras.Variable(instances.points(random, problem, 1)[0], dtype="float64")
         losses = []
         for _ in range(20):
             w = keras.ops.convert_to_numpy(weights.value)
@@ -176,7 +177,7 @@ def test_the_sharp_step_descends(make):
     random = np.random.default_rng(4)
     for _ in range(40):
         problem = make(random)
-        w = networks.points(random, problem, 1)[0]
+        w = instances.points(random, problem, 1)[0]
         loss = float(problem.value(w))
         for _ in range(60):
             w = w - problem.gradient(w) / problem.smoothness.bound(loss)

@@ -12,6 +12,7 @@ from recipes.theory import schedules
 from recipes.theory.recipe import EXPERIMENTS, Theory, main, run
 
 QUICK = ("separation", "bounds", "sharpness", "two_layer", "chains", "powers")
+QUICK += ("exponents", "networks", "phases")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,42 @@ def test_the_chains_have_their_exponents_and_the_powers_their_closed_form(folder
         assert row["sharp, 1/(Kρ Δ^ρ)"] == row["closed form"]
 
 
+def test_direct_bounds_are_between_the_counted_steps_and_the_reduced_bounds(folder):
+    for row in rows(folder, "exponents"):
+        direct, reduced = float(row["direct bound"]), float(row["reduced bound"])
+        assert 0 < int(row["steps"]) <= direct <= reduced <= float(row["ρ"]) * direct
+
+
+def test_the_networks_arrive_with_their_certified_constants(folder):
+    found = rows(folder, "networks")
+    assert len({row["network"] for row in found}) == 5
+    for row in found:
+        adaptive, first = row["adaptive, 1/ℓ(Δ)"], row["fixed, 1/ℓ(Δ₀)"]
+        # Its first step is that of the fixed rule, all others are longer.
+        assert 0 < int(adaptive) and (not first or int(adaptive) <= int(first)), row
+        assert row["best fixed step"] and int(row["best fixed step"]) > 0
+
+
+def test_the_sharpness_of_networks_turns_where_predicted(folder):
+    turns = {row["flow"]: row for row in rows(folder, "phases")}
+    for label, count in {
+        "scalar layers, L = 2": 1,
+        "scalar layers, L = 3": 2,
+        "scalar layers, L = 4": 2,
+        "d = 1, ridge 0.05": 1,
+        "d = 1, ridge 0.7": 0,
+    }.items():
+        row = turns[label]
+        predicted, found = (
+            [float(x) for x in row[k].split(", ") if x] for k in ("predicted at", "found at")
+        )
+        assert int(row["turns"]) == len(predicted) == count
+        np.testing.assert_allclose(found, predicted, atol=0.02)
+    for label, row in turns.items():
+        if "L = 3" not in label and "L = 4" not in label and "0.7" not in label:
+            assert float(row["lowest"]) < float(row["at the start"]) < float(row["at the end"])
+
+
 def test_an_adaptive_step_beats_a_small_search_of_schedules(float64):
     problem = problems.Separation(0.1)
     start, stable = problem.start(100.0)[None], bounds.largest_stable_step(problem.smoothness, 100)
@@ -107,4 +144,4 @@ def test_the_command_line_names_the_nearest_option(capsys):
     with pytest.raises(SystemExit):
         main(["--only", "everything"])
     assert "Received: everything" in capsys.readouterr().err
-    assert len(EXPERIMENTS) == 7
+    assert len(EXPERIMENTS) == 10

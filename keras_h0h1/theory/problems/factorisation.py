@@ -14,7 +14,8 @@ class LinearChain(Problem):
     Not $(H_0, H_1)$-smooth on the whole space: with $w_1 \to \infty$ and
     $w_2 = y / (x w_1 w_3 \cdots)$ the loss stays 0 while the curvature grows without bound. So
     `smoothness` is `None`. Gradient flow keeps every $w_i^2 - w_j^2$, hence the balanced line
-    $w_1 = \dots = w_L$, on which the curvature grows like $f^{1 - 1/L}$.
+    $w_1 = \dots = w_L$, on which the curvature grows like $f^{1 - 1/L}$. Its phases along the
+    flow are known in closed form, see `sharpness_turns`.
 
     Args:
         depth: $L$, at least 2.
@@ -37,6 +38,33 @@ class LinearChain(Problem):
         if self.x == 0:
             raise ValueError(f"`x` must not be 0. Received: x={x!r}")
         super().__init__(f"linear chain of depth {depth}", self.depth, None, minimum=0.0)
+
+    def sharpness_turns(self) -> tuple[float, float]:
+        r"""The products $p_1 < y/(2x)$ at which the curvature turns on the balanced line.
+
+        With $p = w_1 \cdots w_L$, $z = x p > 0$ and $q = 1 - 2/L$ the Hessian has the eigenvalue
+        $2 x p^q ((2L - 1) z - (L - 1) y)$ once and $2 x p^q (y - z)$ another $L - 1$ times. Their
+        largest size is minus the first for $z \le \frac{L-2}{2L-2} y$, then the second, and the
+        first from $z = y/2$ on. Hence it rises while $z \le z_1 = \frac{(L - 2) y}{2 (2L - 1)}$,
+        falls until $z = y/2$, and rises again. Along gradient flow from a balanced start in
+        $0 < z < y$ the product grows to $y/x$: the sharpness falls, then rises, exactly if it
+        starts at $z_1 \le z < y/2$; below $z_1$, which is 0 for two layers, it rises first.
+
+        Returns:
+            $z_1 / x$ and $y / (2x)$.
+
+        Raises:
+            ValueError: If $x y \le 0$.
+
+        Example:
+
+        >>> LinearChain(depth=2).sharpness_turns(), LinearChain(depth=3).sharpness_turns()
+        ((0.0, 0.5), (0.1, 0.5))
+        """
+        if self.x * self.y <= 0:
+            raise ValueError(f"A balanced line needs x * y > 0. Received: x={self.x}, y={self.y}")
+        target, depth = self.y / self.x, self.depth
+        return (depth - 2) * target / (2 * (2 * depth - 1)), target / 2
 
     def _without(self, xp, w, *left_out):
         """The product of all coordinates but these; without division, so exact at 0."""
