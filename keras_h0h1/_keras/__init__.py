@@ -3,9 +3,6 @@
 from keras_h0h1._keras.generators import (
     random_state_kept,
 )
-from keras_h0h1._keras.kept_values import (
-    keep_values_of_model,
-)
 from keras_h0h1._keras.optimizers import (
     OwnDecayOptimizer,
     accumulated_gradients_of,
@@ -58,6 +55,9 @@ from keras_h0h1._keras.trainer_state import (
     steps_to_update,
     trainable_values,
 )
+from keras_h0h1._keras.usable_model import (
+    keep_model_usable,
+)
 
 __all__ = [
     "OwnDecayOptimizer",
@@ -78,7 +78,7 @@ __all__ = [
     "global_norm",
     "has_own_train_step",
     "is_set_by_its_gradient",
-    "keep_values_of_model",
+    "keep_model_usable",
     "leaf_optimizers",
     "make_readable",
     "num_replicas",

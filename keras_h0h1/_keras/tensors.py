@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from keras_h0h1._keras.kept_values import keep_values_of_model
+from keras_h0h1._keras.usable_model import keep_model_usable
 from keras_h0h1._types import Tensor
 
 
@@ -56,7 +56,7 @@ def check_tracer_is_alive(loss: Tensor) -> None:
             # JAX 0.5 does not know what encloses the trace of a `cond`.
             return
         trace = trace.parent_trace
-    keep_values_of_model()
+    keep_model_usable()
     raise RuntimeError(
         "The loss that `LossAware` holds belongs to a JAX trace that has ended. This happens when "
         "the whole loss is computed inside `jax.checkpoint` (rematerialise layers instead, with "

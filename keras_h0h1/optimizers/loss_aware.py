@@ -227,19 +227,20 @@ class LossAware(RateAttributes, AdoptsSchedules, DelegatingOptimizer):
         """
         if len(grads) == 0:
             return
-        if not self.built:
-            if trainable_variables is None:
-                raise ValueError(
-                    "The optimizer is not built yet: pass the variables, or call "
-                    "`optimizer.build(variables)` first. Received: trainable_variables=None"
-                )
-            self.build(list(trainable_variables))
+        if not self.built and trainable_variables is None:
+            raise ValueError(
+                "The optimizer is not built yet: pass the variables, or call "
+                "`optimizer.build(variables)` first. Received: trainable_variables=None"
+            )
         if loss is not None:
             self.observe(loss)
         loss = self._inbox.take()
         if loss is None:
-            _keras.keep_values_of_model()
+            # Before `build`: what TensorFlow makes in a trace that fails has no values.
+            _keras.keep_model_usable()
             raise no_loss_error()
+        if not self.built:
+            self.build(list(trainable_variables))
         _keras.check_tracer_is_alive(loss)
         for state in self._states:
             state.advance(loss, grads, trainable_variables)

@@ -203,7 +203,7 @@ class LossDrivenSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def current_state(self) -> State:
         """The state as tensors; inside a compiled step, the traced ones."""
         if self._variables is None:
-            _keras.keep_values_of_model()
+            _keras.keep_model_usable()
             name = type(self).__name__
             raise RuntimeError(
                 f"`{name}` was asked for a learning rate, but the optimizer that holds it does "

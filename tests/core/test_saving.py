@@ -70,6 +70,13 @@ def test_config_round_trip(make):
     )
 
 
+def test_the_configuration_and_the_text_show_what_is_inside():
+    optimizer = LossAware(keras.optimizers.AdamW(LossAdaptiveLearningRate(0.25, C=2.0), beta_1=0.5))
+    assert optimizer.get_config()["learning_rate"] == 0.25
+    text = repr(optimizer)
+    assert all(part in text for part in ("LossAware", "AdamW", "beta_1=0.5", "base=0.25", "C=2.0"))
+
+
 @pytest.mark.parametrize(
     "schedule",
     [

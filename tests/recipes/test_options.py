@@ -5,6 +5,7 @@ from typing import Literal
 import pytest
 
 from recipes.common.command_line import names
+from recipes.common.command_line.console import one_line_errors
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import build, option, parse
 from recipes.common.command_line.settings import Training
@@ -66,6 +67,22 @@ def test_mistakes_name_the_nearest_valid_option(argv, words, capsys):
     assert message.count("\n") == 1
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    "error", [InputError("no good"), InputError("a\nb\x1b[2J")], ids=["words", "control"]
+)
+def test_an_error_of_the_users_is_one_line_whatever_it_says(error, capsys):
+    """The class tells that the user can mend it, not a word of its message."""
+    with pytest.raises(SystemExit) as stopped, one_line_errors("program"):
+        raise error
+    message = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message.startswith("program: error: ") and message.count("\n") == 1
+    assert "\x1b" not in message
+    # Anything else is a bug and keeps its traceback.
+    with pytest.raises(ValueError, match="a bug"), one_line_errors("program"):
+        raise ValueError("a bug")
 
 
 def test_help_prints_each_reason_and_default(capsys):

@@ -31,6 +31,16 @@ def test_a_second_process_and_a_second_run_of_one_name_are_refused(tmp_path):
         pass
 
 
+def test_of_two_runs_begun_at_once_the_second_is_refused(tmp_path):
+    """Both found the folder empty; the first has written to it, and ended, when the second locks."""
+    first, second = (RunFolder.create(str(tmp_path), "r", "tiny") for _ in range(2))
+    with first.lock(new=True):
+        first.write_config(TinyConfig())
+    with pytest.raises(InputError, match="There is a run"), second.lock(new=True):
+        pass
+    assert len(list(first.path.glob("config.json"))) == 1
+
+
 @pytest.mark.parametrize("table", ["1,2\n1,2\n2,2\n3,2\n", "1,2\n3,2\n", "", "a,2\n2,2\n3,2\n"])
 def test_rows_doubled_or_missing_are_said(folder, table):
     folder.path.mkdir()
