@@ -1,9 +1,11 @@
 """Which peak rate `make demo` has: `python -m benchmarks.demo_rate`.
 
 Trains the demo's GPT on other text, with another seed and shorter windows, and chooses by the rule
-in `benchmarks/DEMO_RATE.md`. Writes `benchmarks/results/demo_rate_<backend>.json`.
+in `benchmarks/DEMO_RATE.md`. Writes `benchmarks/results/demo_rate_<backend>.json` after each rate;
+run again, it goes on with the rates that are missing there.
 """
 
+import json
 import math
 import pathlib
 import tempfile
@@ -11,11 +13,12 @@ from collections.abc import Mapping
 
 import keras
 
-from benchmarks.common import write_result
+from benchmarks.common import RESULTS, write_result
 from recipes.compare.__main__ import main as compare
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 SEED, CONTEXT = 1, 32
+NAME = "demo_rate"
 # Percent: how far above its lowest loss linear warm-up may be, and what no warm-up must lose.
 NEAR, MATTERS = 2.0, 0.5
 
@@ -63,17 +66,39 @@ def run(rate: float, data: pathlib.Path) -> dict[str, float]:
 def main() -> None:
     """The command line."""
     data = pathlib.Path(keras.__file__).parent
-    losses = {rate: run(rate, data) for rate in RATES}
-    write_result(
-        "demo_rate",
-        {
-            "data": f"source of Keras {keras.__version__}",
-            "seed": SEED,
-            "context": CONTEXT,
-            "runs": [{"peak_lr": rate, **of} for rate, of in losses.items()],
-            "chosen": choose(losses),
-        },
-    )
+    settings = {
+        "data": f"source of Keras {keras.__version__}",
+        "seed": SEED,
+        "context": CONTEXT,
+    }
+    losses = finished(settings)
+    for rate in RATES:
+        if rate in losses:
+            continue
+        losses[rate] = run(rate, data)
+        write_result(
+            NAME,
+            {
+                **settings,
+                "runs": [{"peak_lr": rate, **of} for rate, of in losses.items()],
+                "chosen": choose(losses) if len(losses) == len(RATES) else None,
+            },
+        )
+
+
+def finished(settings: Mapping[str, object]) -> dict[float, dict[str, float]]:
+    """The losses that an earlier call with the same settings has left, by rate and schedule."""
+    path = RESULTS / f"{NAME}_{keras.backend.backend()}.json"
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text("utf-8"))
+    if {name: found[name] for name in settings} != settings:
+        return {}
+    # JSON has no NaN.
+    return {
+        row["peak_lr"]: {s: math.nan if row[s] is None else row[s] for s in ("none", "linear")}
+        for row in found["runs"]
+    }
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ A new one that follows the loss: subclass `LossDrivenSchedule`.
 
 from keras_h0h1.schedules.auto_c import AutoC
 from keras_h0h1.schedules.base import LossDrivenSchedule
-from keras_h0h1.schedules.gradient_norm import GradientNormLearningRate
+from keras_h0h1.schedules.gradient_norm import (
+    GradientNormAdaptiveLearningRate,
+    GradientNormLearningRate,
+)
 from keras_h0h1.schedules.loss_adaptive import LossAdaptiveLearningRate
 from keras_h0h1.schedules.ngn import NGNLearningRate
 from keras_h0h1.schedules.norm_constrained import NormConstrainedLearningRate
@@ -23,6 +26,7 @@ from keras_h0h1.schedules.warmup_stable_decay import WarmupStableDecay
 
 __all__ = [
     "AutoC",
+    "GradientNormAdaptiveLearningRate",
     "GradientNormLearningRate",
     "LossAdaptiveLearningRate",
     "LossDrivenSchedule",

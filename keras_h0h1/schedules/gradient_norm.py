@@ -8,6 +8,7 @@ from keras_h0h1 import warmup_factors
 from keras_h0h1._types import Config, Tensor
 from keras_h0h1._validation import check_number
 from keras_h0h1.schedules.base import LossDrivenSchedule, State
+from keras_h0h1.schedules.based import Base, BasedSchedule
 
 
 @keras.saving.register_keras_serializable("keras_h0h1")
@@ -89,3 +90,57 @@ class GradientNormLearningRate(LossDrivenSchedule):
 
     def get_config(self) -> Config:
         return {"L0": self.L0, "L1": self.L1}
+
+
+@keras.saving.register_keras_serializable("keras_h0h1")
+class GradientNormAdaptiveLearningRate(BasedSchedule):
+    r"""A base rate, reduced where the gradient is large.
+
+    $$\eta_k = \frac{\eta(k)}{1 + \|g_k\| / c}$$
+
+    with the base rate $\eta$, a number or a schedule, and $\|g_k\|$ the norm of all gradients of
+    step $k$ together, before any clipping. With a number it is `GradientNormLearningRate` with
+    $L_0 = 1 / \eta$ and $L_1 = 1 / (c \eta)$; the base is never exceeded, as with the schedules
+    that follow the loss, so that it may be compared with them at the same base rates.
+
+    Before the first loss the rate is 0. It is not available under `tf.distribute`.
+
+    Args:
+        base: Float or `keras.optimizers.schedules.LearningRateSchedule`, the largest rate. A float
+            can be set later, as `optimizer.learning_rate = value`.
+        half_norm: Float > 0, $c$, the norm of the gradient at which the rate is half of the base.
+
+    Raises:
+        TypeError: If an argument is not of the stated type.
+        ValueError: If a number is NaN, infinite or outside its range.
+
+    References:
+        J. Zhang, T. He, S. Sra, A. Jadbabaie, "Why gradient clipping accelerates training: A
+            theoretical justification for adaptivity", arXiv 1905.11881 (2019).
+
+    Example: the norm is three times `half_norm`.
+
+    >>> import keras
+    >>> from keras_h0h1 import LossAware
+    >>> from keras_h0h1.schedules import GradientNormAdaptiveLearningRate
+    >>> optimizer = LossAware(keras.optimizers.SGD(GradientNormAdaptiveLearningRate(0.5, 1.0)))
+    >>> weight = keras.Variable([1.0])
+    >>> optimizer.apply([keras.ops.convert_to_tensor([3.0])], [weight], loss=1.0)
+    >>> float(optimizer.effective_learning_rate), float(weight[0])
+    (0.125, 0.625)
+    """
+
+    needs_gradient_norm = True
+
+    def __init__(self, base: Base, half_norm: float) -> None:
+        super().__init__(base, "base")
+        self.half_norm = check_number("half_norm", half_norm, low=0.0, strict=True)
+
+    def update(self, state: State, loss: Tensor, gradient_norm: Tensor | None = None) -> State:
+        # With L0 = 1 the rate is the factor.
+        return {
+            "factor": warmup_factors.gradient_norm_rate(gradient_norm, 1.0, 1.0 / self.half_norm)
+        }
+
+    def own_config(self) -> dict:
+        return {"half_norm": self.half_norm}

@@ -1,6 +1,7 @@
 """`suggest`: what a user should set, from measurements on the user's own model and data."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 from keras_h0h1 import _keras
 from keras_h0h1._validation import check_integer, check_number
 from keras_h0h1.suggestion._batches import training_batches
+from keras_h0h1.suggestion._cost import PRODUCT, Cost
 from keras_h0h1.suggestion._optimizer import leaf_of, present_rate
 from keras_h0h1.suggestion._trial import Trial, put_back, trial_of
 from keras_h0h1.suggestion.range_test import RangeTest, range_test
@@ -23,7 +25,7 @@ _WINDOWS = 16
 # Hessian products in a measurement of sharpness: the largest eigenvalue to a few percent. Each
 # costs two gradients, and there are two measurements.
 _ITERATIONS = 6
-_SHARPNESS_COST = 2 * 2 * _ITERATIONS
+_SHARPNESS_COST = 2 * PRODUCT * _ITERATIONS
 # Fewer would leave a decade of rates two points.
 _FEWEST_RATES = 20
 
@@ -43,6 +45,7 @@ def suggest(
     sharpness: bool | str = "auto",
     stop_factor: float = 4.0,
     seed: int = 0,
+    progress: Callable[[int, int], Any] | None = None,
 ) -> Suggestion:
     r"""Finds a learning rate for a compiled model, and the constants of its loss-driven warm-up.
 
@@ -70,8 +73,9 @@ def suggest(
         batch_size: Where `x` is arrays. Default: 32, as in `fit`. The batch that will be
             trained with: a larger one bears a higher rate.
         f_star: A lower bound on the loss; `C` is half of the initial loss above it.
-        steps: What the call may cost, in training steps: updates and curvature. At least 61, or
-            37 without sharpness; the smaller, the coarser the rates.
+        steps: What the call may cost, in training steps: updates and curvature, a Hessian
+            product counted as two; what they took is in `Suggestion.training_steps`. The compiler
+            comes on top. At least 61, or 37 without sharpness; the smaller, the coarser the rates.
         rates: The smallest and the largest rate to test.
         relative: Whether `rates` are multiples of the optimizer's present rate.
         sharpness: `"auto"`: measured for SGD, Adam, AdamW and Nadam, unless the model has a
@@ -81,6 +85,8 @@ def suggest(
         stop_factor: The test stops where the smoothed loss exceeds its smallest value by this
             factor; 4 as in fastai.
         seed: Of the order of arrays, and of the random start of the eigenvalue iteration.
+        progress: Called after each update and each Hessian product with the training steps so far
+            and `steps`, for a progress bar. The test may end before.
 
     Returns:
         A `Suggestion`.
@@ -133,8 +139,9 @@ def suggest(
                 f"beside the test. Received: steps={steps}"
             )
         tested = np.geomspace(low, high, steps - cost)
+        spent = Cost(steps, progress)
         curve, found, error = _measure(
-            trial, tested, stop_factor, None if why_not else seed, quiet=sharpness == "auto"
+            trial, tested, stop_factor, None if why_not else seed, sharpness == "auto", spent
         )
     return _conclude(
         curve,
@@ -144,6 +151,7 @@ def suggest(
         leaf=leaf_of(trial.original),
         present_rate=now,
         batches=len(trial.batches),
+        training_steps=spent.taken,
         begin=begin,
     )
 
@@ -208,7 +216,12 @@ def _why_not(model, sharpness) -> str | None:
 
 
 def _measure(
-    trial: Trial, rates: np.ndarray, stop_factor: float, seed: int | None, quiet: bool
+    trial: Trial,
+    rates: np.ndarray,
+    stop_factor: float,
+    seed: int | None,
+    quiet: bool,
+    spent: Cost,
 ) -> tuple[RangeTest, list[Sharpness], str | None]:
     """The range test, the sharpness at its start and at its lowest loss, what went wrong there.
 
@@ -218,10 +231,12 @@ def _measure(
         stop_factor: As in `range_test`.
         seed: Of the eigenvalue iteration; `None`: no sharpness.
         quiet: Whether an error of that iteration is returned, not raised.
+        spent: Where updates and products are counted.
     """
     found, errors = [], []
     states: dict = {}
-    measure = None if seed is None else SharpnessOf(trial.model, _ITERATIONS, seed)
+    measure = None if seed is None else SharpnessOf(trial.model, _ITERATIONS, seed, spent.product)
+    update = spent.update(trial.update)
 
     def look():
         try:
@@ -242,10 +257,10 @@ def _measure(
         states["lowest"] = states["last"]
 
     if measure is None:
-        curve = range_test(trial.update, rates, windows=_WINDOWS, stop_factor=stop_factor)
+        curve = range_test(update, rates, windows=_WINDOWS, stop_factor=stop_factor)
         return curve, [], None
     curve = range_test(
-        trial.update,
+        update,
         rates,
         windows=_WINDOWS,
         stop_factor=stop_factor,

@@ -36,6 +36,8 @@ class Suggestion:
         sharpness_later: The same where the loss was lowest, or `None`.
         batches: Number of batches taken from the data.
         seconds: Wall time, compilation included.
+        training_steps: What updates and Hessian products took, in the median time of an update,
+            with the compiler left out. It depends on the machine and what else runs there.
     """
 
     base: float
@@ -54,6 +56,7 @@ class Suggestion:
     sharpness_later: Sharpness | None
     batches: int
     seconds: float
+    training_steps: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("rates", "losses", "batch_losses"):

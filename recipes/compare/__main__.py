@@ -1,6 +1,6 @@
 """Runs one recipe with several schedules and compares them: `python -m recipes.compare`.
 
-    python -m recipes.compare                             # the demo GPT: none, linear, h0h1
+    python -m recipes.compare                             # the demo GPT: none, linear, auto
     python -m recipes.compare gpt --schedules none,h0h1 --seeds 0,1,2 --steps 200
 
 The first word names the recipe, `gpt` if left out; its options are accepted too. Every schedule

@@ -148,5 +148,6 @@ def resolve_without_data(config: GPTConfig) -> GPTConfig:
         )
     filled = {k: v for k, v in config.defaults.items() if getattr(config, k) is None}
     config = dataclasses.replace(config, **filled)
-    config.C = config.C or math.log(config.vocabulary) / 2
+    if config.schedule == "h0h1":
+        config.C = config.C or math.log(config.vocabulary) / 2
     return config

@@ -1,6 +1,6 @@
 """Builds one HTML page from any runs: `python -m recipes.report RUN ...`.
 
-    python -m recipes.report runs/gpt-h0h1-20260101-120000
+    python -m recipes.report runs/gpt-auto-20260101-120000
     python -m recipes.report runs/compare-gpt-20260101-120000 runs/theory --out page.html
 
 A RUN is the folder of a run, of a comparison, of `recipes.theory` or `recipes.smoothness`, a

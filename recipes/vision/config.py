@@ -36,7 +36,7 @@ class VisionConfig(ForTarget, Training):
     )
     f_star: float | None = option(
         None,
-        "h0h1: a lower bound on the loss [default: the entropy of the smoothed labels; 0, the"
+        "h0h1, auto: a lower bound on the loss [default: the entropy of the smoothed labels; 0, the"
         " paper's choice, without smoothing]",
         low=-LARGEST_LOSS,
         high=LARGEST_LOSS,

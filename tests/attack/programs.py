@@ -95,6 +95,7 @@ def programs(inputs: Path) -> list[Program]:
     shared = {
         "epochs": {"steps": None},
         "warmup": {"schedule": "linear"},
+        "C": {"schedule": "h0h1"},
         "model_shards": {"distribute": "model"},
     }
     language = {
@@ -110,7 +111,7 @@ def programs(inputs: Path) -> list[Program]:
     images = {**short, "data": "digits", "model": "resnet8", "batch_size": "16", "workers": "0"}
     adamw = {name: {"optimizer": "adamw"} for name in ("beta_1", "beta_2")}
     vit = {"patch": {"model": "vit-micro"}}
-    several = {**shared, "warmup": {}}
+    several = {**shared, "warmup": {}, "C": {"schedules": "none,h0h1"}}
     return [
         Program(
             "gpt", None, (GPTConfig,), gpt.RECIPE.main, language,

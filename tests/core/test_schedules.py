@@ -9,7 +9,9 @@ import pytest
 
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
 from keras_h0h1.schedules import (
+    GradientNormAdaptiveLearningRate,
     GradientNormLearningRate,
+    LossDrivenSchedule,
     RectifiedWarmup,
     UntunedExponentialWarmup,
     UntunedLinearWarmup,
@@ -189,6 +191,7 @@ def test_runs_in_the_compiled_step_and_is_saved(kind, tmp_path):
         UntunedExponentialWarmup(0.1, 0.9, 2),
         RectifiedWarmup(UntunedLinearWarmup(0.1), 0.9, 2),
         GradientNormLearningRate(1.0, 2.0),
+        GradientNormAdaptiveLearningRate(WarmupStableDecay(1e-2, 10, 2), 2.0),
     ],
     ids=lambda schedule: type(schedule).__name__,
 )
@@ -198,7 +201,7 @@ def test_serialises_under_the_package_name(schedule):
     twin = keras.optimizers.schedules.deserialize(copy.deepcopy(data))
     assert type(twin) is type(schedule)
     assert keras.optimizers.schedules.serialize(twin) == data
-    if not isinstance(schedule, GradientNormLearningRate):
+    if not isinstance(schedule, LossDrivenSchedule):
         assert _rates(twin, 9) == _rates(schedule, 9)
 
 
@@ -244,6 +247,23 @@ def test_gradient_norm_rule_follows_the_norm_of_all_gradients(compiled):
     np.testing.assert_allclose(keras.ops.convert_to_numpy(second), [[3 - 6 * rate]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_gradient_norm_rule_with_a_base_rate(scheduled):
+    """base / (1 + norm / c): the base is the cap; a number can be set, a schedule is followed."""
+    base = keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.5, 0.125])
+    schedule = GradientNormAdaptiveLearningRate(base if scheduled else 0.5, 2.0)
+    optimizer = LossAware(keras.optimizers.SGD(schedule))
+    weight, position = keras.Variable([1.0, 1.0]), np.ones(2)
+    for k, gradient in enumerate(([3.0, 4.0], [0.0, 0.0], [60.0, 80.0])):
+        if k and not scheduled:
+            optimizer.learning_rate = 0.125
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [weight], loss=1.0)
+        rate = (0.125 if k else 0.5) / (1.0 + np.hypot(*gradient) / 2.0)
+        assert float(optimizer.effective_learning_rate) == pytest.approx(rate, rel=1e-6)
+        position -= rate * np.array(gradient)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), position, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -279,6 +299,8 @@ def test_bad_arguments_of_the_trapezoid(bad):
         (lambda: RectifiedWarmup(0.1, 0.6), ValueError),
         (lambda: GradientNormLearningRate(0.0, 0.0), ValueError),
         (lambda: GradientNormLearningRate(-1.0, 1.0), ValueError),
+        (lambda: GradientNormAdaptiveLearningRate(0.1, 0.0), ValueError),
+        (lambda: GradientNormAdaptiveLearningRate(LossAdaptiveLearningRate(0.1), 1.0), TypeError),
         (lambda: WarmupStableDecay.from_epochs(0.1, 2, 5, 1.5, 1.0), ValueError),
         (lambda: WarmupStableDecay.from_epochs(0.1, 1, 2, steps_per_update=3), ValueError),
     ],

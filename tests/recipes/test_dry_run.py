@@ -132,7 +132,7 @@ def test_the_benchmark_needs_an_accelerator_or_leave(text_folder, tmp_path, monk
             *("--vocabulary=300", f"--data={text_folder}"),
         ]
     )
-    assert [row["schedule"] for row in result["schedules"]] == ["none", "linear", "h0h1"]
+    assert [row["schedule"] for row in result["schedules"]] == ["none", "linear", "auto"]
     for row in result["schedules"]:
         assert row["tokens"] == 3 * 2 * 8 * 8 and row["tokens_per_second"] > 0
         # There is no such thing as a CPU's peak in the table.

@@ -32,7 +32,13 @@ def state(folder):
 @pytest.mark.parametrize("arch", ["gpt2", "llama"])
 def test_a_run_leaves_everything_behind(tiny_options, tmp_path, arch, capsys):
     summary = RECIPE.main(
-        [*tiny_options, "--name=r", f"--arch={arch}", *(["--jit=auto"] if arch == "llama" else [])]
+        [
+            *tiny_options,
+            "--name=r",
+            "--schedule=h0h1",
+            f"--arch={arch}",
+            *(["--jit=auto"] if arch == "llama" else []),
+        ]
     )
     folder = tmp_path / "runs" / "r"
     left = {path.name for path in folder.iterdir()}
@@ -89,14 +95,14 @@ def test_it_learns_more_than_frequencies(tiny_options, tmp_path):
         [*tiny_options, f"--data={text}", "--steps=150", "--eval-every=75", "--peak-lr=0.02"]
     )
     assert summary["final_validation_loss"] < 0.7 * summary["baselines"]["unigram"]
-    # The loss began above C and ended below it: the rate rose to its peak on its own.
-    assert summary["first_step_at_peak_rate"] > 5
+    # The loss fell below 0.6 of the first one: the rate rose to its peak as fast as it may.
+    assert summary["first_step_at_peak_rate"] == 100
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        ["--schedule=h0h1", "--gradient-accumulation-steps=2", "--dropout=0.1"],
+        ["--schedule=auto", "--gradient-accumulation-steps=2", "--dropout=0.1"],
         ["--schedule=h0h1", "--precision=mixed_float16", "--arch=llama"],
     ],
     ids=["accumulate-dropout", "float16"],

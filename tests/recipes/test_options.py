@@ -120,7 +120,8 @@ def test_values_out_of_range_are_named(bad):
 
 def test_resolving_fills_everything_in_and_is_stable():
     defaults = {"batch_size": 4, "gradient_accumulation_steps": 2, "steps": 50}
-    config = Training(epochs=3.0).resolved(examples=80, defaults=defaults, initial_loss=8.0)
+    config = Training(schedule="h0h1", epochs=3.0)
+    config = config.resolved(examples=80, defaults=defaults, initial_loss=8.0)
     assert (config.steps, config.batch_size, config.C, config.eval_every) == (30, 4, 4.0, 3)
     assert config.resolved(examples=80, defaults=defaults, initial_loss=8.0) == config
     # An odd number of updates has to survive the way through `epochs` and back.

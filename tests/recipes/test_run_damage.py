@@ -74,7 +74,7 @@ def test_evaluations_doubled_missing_or_unordered_are_said(folder, steps):
 )
 def test_a_damaged_configuration(folder, change):
     folder.write_config(TinyConfig())
-    assert folder.read_config(TinyConfig, {}).schedule == "h0h1"
+    assert folder.read_config(TinyConfig, {}).schedule == "auto"
     values = json.loads(folder.config_path.read_text()) | change
     folder.config_path.write_text(json.dumps(values))
     with pytest.raises(InputError, match="damaged"):

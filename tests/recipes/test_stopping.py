@@ -262,7 +262,10 @@ def test_divergence_stops_with_step_checkpoint_and_advice(tmp_path, monkeypatch,
             return result
 
         monkeypatch.setattr(keras.Model, "fit", fit)
-    summary = run(f"--runs={tmp_path}", "--name=r", "--checkpoint-every=2", "--steps=100")
+    summary = run(
+        *(f"--runs={tmp_path}", "--name=r", "--checkpoint-every=2", "--steps=100"),
+        "--schedule=h0h1",
+    )
     folder = RunFolder(tmp_path / "r")
     printed = capsys.readouterr().out
     problem = "the loss is not finite" if what == "loss" else "moving_variance is not finite"

@@ -18,6 +18,7 @@ def test_suggest_writes_and_leaves(tiny_options, tmp_path, capsys):
     suggestion = json.loads((folder / "suggestion.json").read_text())
     printed = capsys.readouterr().out
     assert f"--schedule auto --peak-lr {suggestion['base']:.2g}." in printed
+    assert "training steps' time" in printed and suggestion["training_steps"] > 0
     assert suggestion["optimizer"] == "AdamW" and suggestion["batches"] == 32
     assert suggestion["sharpness_at_start"]["value"] > 0
     # ln 300, and half of it.

@@ -54,6 +54,20 @@ def test_adams_threshold():
     assert again.base == pytest.approx(suggestion.base)
 
 
+def test_the_cost_is_counted_as_it_goes():
+    """Products count as two steps, updates as one; a bar that follows never goes back."""
+    seen = []
+    model, arrays, _ = regression(features(3), keras.optimizers.SGD(0.25))
+    suggestion = suggest(model, *arrays, progress=lambda done, total: seen.append((done, total)))
+    done = [count for count, _ in seen]
+    assert all(total == 100 for _, total in seen)
+    assert {after - before for before, after in itertools.pairwise(done)} == {1, 2}
+    # 16 windows, one more update than there are rates, and at most 12 products.
+    updates = 16 + 1 + len(suggestion.rates)
+    assert updates < done[-1] <= min(100, updates + 24) and done[0] == 1
+    assert suggestion.training_steps > updates
+
+
 def test_the_record(tmp_path):
     model, arrays, _ = regression(features(3), keras.optimizers.SGD(0.25))
     x, y = arrays

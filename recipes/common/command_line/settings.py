@@ -9,9 +9,10 @@ from recipes.common.command_line.options import AcceptsFormerNames, check_option
 from recipes.common.distribution.distribute import KINDS
 from recipes.common.results.configuration import SINGLE_RUN
 
-SCHEDULES = ("none", "linear", "h0h1")
-"""The schedules that the papers compare."""
-ALL_SCHEDULES = (*SCHEDULES, "auto")
+SCHEDULES = ("none", "linear", "auto")
+"""The schedules that `recipes.compare` compares: no warm-up, by steps, by the loss."""
+ALL_SCHEDULES = (*SCHEDULES, "h0h1")
+DEFAULT_SCHEDULE = "auto"
 # Bounds that several options share. Rates far above any that trains are allowed, to see a run
 # diverge; losses as far from 0 as float32 can divide by C.
 LARGEST_RATE, LARGEST_LOSS, MOST_STEPS = 1e18, 1e12, 10**9
@@ -25,9 +26,9 @@ class Training(metaclass=AcceptsFormerNames):
     """Training: the same for every recipe."""
 
     schedule: Literal[ALL_SCHEDULES] = option(
-        "h0h1",
-        "none: the peak rate at once; linear: linear warm-up; h0h1: peak / max(1, (loss - f*) / C);"
-        " auto: the library's self-tuned rule, without a constant."
+        DEFAULT_SCHEDULE,
+        "auto: a warm-up that follows the loss and finds its own constant; h0h1: the papers' form,"
+        " peak / max(1, (loss - f*) / C); linear: linear warm-up; none: the peak rate at once."
         " Each ends in the same linear decay",
     )
     peak_lr: float = option(
@@ -173,8 +174,8 @@ class Training(metaclass=AcceptsFormerNames):
         Args:
             examples: How many training examples one epoch has.
             defaults: The recipe's defaults, by size, for the fields that are still `None`.
-            initial_loss: Loss of a model that knows nothing, such as ln(classes). `C` is half of
-                it unless given.
+            initial_loss: Loss of a model that knows nothing, such as ln(classes). With `h0h1`,
+                `C` is half of it unless given.
 
         Raises:
             InputError: If the data has no example, or `epochs` is less than one update or more
@@ -194,7 +195,8 @@ class Training(metaclass=AcceptsFormerNames):
                 )
         filled.epochs = filled.steps * update / examples
         filled.eval_every = filled.eval_every or max(1, filled.steps // 10)
-        filled.C = filled.C or initial_loss / 2
+        if filled.schedule == "h0h1":
+            filled.C = filled.C or initial_loss / 2
         return filled
 
 
@@ -228,7 +230,9 @@ def check_given(given: dict[str, Any], comparison: bool = False) -> None:
     if "steps" in given and "epochs" in given:
         refuse("steps", "with --epochs, which stands for it")
     schedules = (
-        given.get("schedules", SCHEDULES) if comparison else (given.get("schedule", "h0h1"),)
+        given.get("schedules", SCHEDULES)
+        if comparison
+        else (given.get("schedule", DEFAULT_SCHEDULE),)
     )
     takes = {"warmup": ("linear",), "C": ("h0h1",), "f_star": ("h0h1", "auto")}
     for name, those in takes.items():

@@ -123,11 +123,12 @@ class Experiment(abc.ABC):
             detail: Inserted after the number of epochs.
         """
         config = self.config
-        constants = ""
+        named = []
         if config.schedule == "h0h1":
-            constants = f" with C = {config.C:.3g}"
-            if config.f_star:
-                constants += f", f* = {config.f_star:.3g}"
+            named.append(f"C = {config.C:.3g}")
+        if config.schedule in ("h0h1", "auto") and config.f_star:
+            named.append(f"f* = {config.f_star:.3g}")
+        constants = f" with {', '.join(named)}" if named else ""
         return (
             f"Run: {config.steps} updates of {update} ({config.epochs:.2f} epochs){detail}, "
             f"schedule {config.schedule}{constants}, peak {config.peak_lr:g}"

@@ -25,6 +25,7 @@ from recipes.common.training.recorder import Recorder
 from recipes.common.training.signals import Stopped, StopSignals
 from recipes.common.training.stopping import (
     Guard,
+    below_peak_message,
     divergence_message,
     lost_message,
     non_finite_weight,
@@ -300,16 +301,12 @@ class TrainingLoop:
             message.highlight_words(["Diverged"], "bold red")
             self._say(message)
         summary = self.recorder.summary(config, self.step, self.clock, diverged)
-        if (
-            config.schedule == "h0h1"
-            and not diverged
-            and summary["first_step_at_peak_rate"] is None
-        ):
-            self._say(
-                f"The rate never reached its peak: no batch's loss fell to C = {config.C:.3g} "
-                "before the final decay. A larger --C raises the rate."
-            )
-        if summary["finished"] and not diverged:
+        ended = summary["finished"] and not diverged
+        if ended and summary["first_step_at_peak_rate"] is None:
+            why = below_peak_message(config)
+            if why:
+                self._say(why)
+        if ended:
             with averaged_weights(self.model):
                 self.task.export(self.model)
         write_json(folder.path / "summary.json", summary)

@@ -8,7 +8,7 @@ from recipes.common.command_line.settings import Training
 from recipes.common.distribution.devices import ONE_DEVICE, Devices
 
 # A `C` that no loss reaches: the factor is 1 and the weights are those of the bare optimizer, bit
-# for bit. So that plain schedules report the loss of each batch the same way as `h0h1` does, and
+# for bit. So that plain schedules report the loss of each batch the same way as `auto` does, and
 # all pay the same for it.
 _NEVER = 1e30
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from keras_h0h1.schedules import AutoC
 from recipes.common.checkpoints.writer import CheckpointWriter
+from recipes.common.command_line.settings import Training
 from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.training.signals import StopSignals
 
@@ -104,6 +106,30 @@ def lost_message(step: int, saved: int | None) -> str:
         return "Lost is the part of the update that was made"
     updates = f"update {step}" if step == saved + 1 else f"updates {saved + 1} to {step}"
     return f"Lost are {updates} and the part of the next one, since the last checkpoint"
+
+
+def below_peak_message(config: Training) -> str | None:
+    """Why a finished run's rate was never at its peak; `None` if the loss does not drive it."""
+    if config.schedule == "h0h1":
+        why = f"no batch's loss fell to C = {config.C:.3g} before the final decay"
+        remedy = "A larger --C raises the rate."
+    elif config.schedule == "auto":
+        rule = AutoC()
+        before_decay = config.steps - round(config.decay * config.steps)
+        if before_decay < rule.min_steps:
+            why = (
+                f"the self-tuned warm-up takes {rule.min_steps:.0f} updates or more, and "
+                f"{before_decay} come before the final decay"
+            )
+        else:
+            why = (
+                f"before the final decay the loss neither stayed below {rule.fraction:g} of the "
+                "first one nor stopped falling for long enough"
+            )
+        remedy = "A longer run reaches it; so may --schedule h0h1 with a large --C."
+    else:
+        return None
+    return f"The rate never reached its peak: {why}. {remedy}"
 
 
 def divergence_message(problem: str, step: int, schedule: str, writer: CheckpointWriter) -> str:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import keras
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from keras_h0h1.suggestion import suggest
 from recipes.common.command_line.errors import InputError
@@ -14,6 +15,22 @@ from recipes.common.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from recipes.common.training.task import Task
+
+
+STEPS = 100
+"""What a suggestion may cost, in training steps."""
+
+
+def _progress_bar(console: Console) -> Progress:
+    """The steps of the range test and of the curvature; nothing in a log file."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
 
 
 def leave_with_suggestion(
@@ -43,8 +60,28 @@ def leave_with_suggestion(
         raise InputError(
             f"A suggestion is made on one host. Received: suggest on {devices.parts} hosts"
         )
-    suggestion = suggest(model, lambda: task.batches(0), f_star=config.f_star, seed=config.seed)
+    with _progress_bar(console) as bar:
+        row = bar.add_task("suggestion, compiling", total=STEPS)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(row, description="suggestion", completed=done, total=total)
+
+        suggestion = suggest(
+            model,
+            lambda: task.batches(0),
+            f_star=config.f_star,
+            steps=STEPS,
+            seed=config.seed,
+            progress=progress,
+        )
     console.print(str(suggestion), highlight=False, soft_wrap=True, markup=False)
+    if suggestion.training_steps is not None:
+        console.print(
+            f"It took {suggestion.seconds:.0f} s: {suggestion.training_steps:.0f} training steps' "
+            "time, the rest is the compiler's and the data's.",
+            highlight=False,
+            soft_wrap=True,
+        )
     write_json(folder.path / "suggestion.json", suggestion.to_dict())
     with atomic(folder.path / "suggestion.png") as partial:
         # Its name does not end in .png.

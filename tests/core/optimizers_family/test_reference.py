@@ -71,3 +71,19 @@ def test_the_cases_exercise_the_rule(name):
     """In some problem the cap does not bind: the table is not that of a constant rate."""
     rates = np.array([ROWS[f"{name} | {problem} | 0.0"]["rates"] for problem in PROBLEMS])
     assert np.ptp(rates) > 0.1 * rates.max()
+
+
+@pytest.mark.parametrize("name", ["MoMo", "MoMoAdam", "NGNMD"])
+def test_the_averages_are_computed_once_in_a_step(name, monkeypatch):
+    case = CASES[name]
+    optimizer, problem, calls = case.make(**case.arguments), Problem("network"), []
+    kind = type(optimizer.inner_optimizer)
+    direction = kind.direction
+
+    def counted(self, gradient, variable, count):
+        calls.append(variable)
+        return direction(self, gradient, variable, count)
+
+    monkeypatch.setattr(kind, "direction", counted)
+    run(optimizer, problem, steps=3)
+    assert len(calls) == 3 * len(problem.start)

@@ -59,7 +59,13 @@ def predict(path):
 
 def test_a_run_leaves_losses_and_accuracies_behind(tiny, tmp_path, capsys):
     summary = RECIPE.main(
-        [*tiny, "--name=r", "--label-smoothing=0.1", "--gradient-accumulation-steps=2"]
+        [
+            *tiny,
+            "--name=r",
+            "--schedule=h0h1",
+            "--label-smoothing=0.1",
+            "--gradient-accumulation-steps=2",
+        ]
     )
     folder = tmp_path / "runs" / "r"
     # The accuracy and the loss are those of all 360 held-out images, with their true labels.
@@ -229,13 +235,15 @@ def test_both_libraries_train(tiny, library, monkeypatch):
 def test_quick_and_the_models_decide_what_is_left_open():
     data = load_images("digits")
     vit = resolve(VisionConfig(model="vit-tiny", quick=True), data)
-    resnet = resolve(VisionConfig(model="resnet18"), data)
+    resnet = resolve(VisionConfig(model="resnet18", schedule="h0h1"), data)
     assert (vit.optimizer, vit.patch, vit.global_clipnorm, vit.peak_lr) == ("adamw", 4, 1.0, 1e-3)
     # 0.1 for 256 images; here an update takes 64.
     assert (resnet.optimizer, resnet.patch, resnet.global_clipnorm) == ("sgd", None, 0.0)
     assert resnet.peak_lr == 0.025
     assert vit.steps < resnet.steps
     assert resnet.C == math.log(10) / 2 and resnet.f_star == 0
+    # The self-tuned rule has no such constant.
+    assert vit.schedule == "auto" and vit.C is None
     # What a resumed run reads back is resolved already, and must not move.
     assert resolve(vit, data) == vit and resolve(resnet, data) == resnet
     given = build(VisionConfig, parse([VisionConfig], ["--flip", "--crop=0", "--f-star=0.2"]))
