@@ -64,9 +64,9 @@ class NGNMD(FlatOptimizer):
     References:
         Rustem Islamov, Niccolò Ajroldi, Antonio Orvieto, Aurelien Lucchi, "Enhancing Optimizer
             Stability: Momentum Adaptation of The NGN Step-size", arXiv 2508.15071 (2025): NGN-MDv1.
-            Version 2, with a step size for each coordinate, is left out: the text of the paper that was at hand
-            lacks its formula (Algorithm 2), and the description (the square of the partial
-            derivative in place of that of the norm) leaves open whether the preconditioner
+            Version 2, with a step size for each coordinate, is left out: the text of the paper that
+            was at hand lacks its formula (Algorithm 2), and the description (the square of the
+            partial derivative in place of that of the norm) leaves open whether the preconditioner
             divides it. Appendix F.1 finds version 1 slightly better when tuned, and less
             sensitive to the rate.
     """

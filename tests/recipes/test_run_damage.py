@@ -32,7 +32,7 @@ def test_a_second_process_and_a_second_run_of_one_name_are_refused(tmp_path):
 
 
 def test_of_two_runs_begun_at_once_the_second_is_refused(tmp_path):
-    """Both found the folder empty; the first has written to it, and ended, when the second locks."""
+    """Both found the folder empty; the first has written to it and ended when the second locks."""
     first, second = (RunFolder.create(str(tmp_path), "r", "tiny") for _ in range(2))
     with first.lock(new=True):
         first.write_config(TinyConfig())
