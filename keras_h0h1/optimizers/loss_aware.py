@@ -240,7 +240,7 @@ class LossAware(RateAttributes, AdoptsSchedules, DelegatingOptimizer):
             _keras.keep_model_usable()
             raise no_loss_error()
         if not self.built:
-            self.build(list(trainable_variables))
+            self.build(list(trainable_variables or ()))
         _keras.check_tracer_is_alive(loss)
         for state in self._states:
             state.advance(loss, grads, trainable_variables)
