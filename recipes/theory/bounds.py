@@ -11,7 +11,7 @@ from recipes.theory.experiment import Experiment, Result, tidy
 
 # rule of the step -> the bounds that speak of it
 BOUNDS = {
-    "paper": ("pl_paper_printed", "pl_paper", "aiming_paper"),
+    "alimisis": ("pl_paper_printed", "pl_paper", "aiming_paper"),
     "sharp": ("pl_sharp",),
     "aiming": ("aiming",),
 }

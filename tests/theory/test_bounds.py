@@ -198,7 +198,7 @@ def test_bounds_hold_for_problem_objects_with_pl_or_aiming():
         if problem.smoothness.bound(problem.value(start)) > 200 * problem.mu or gap < 1e-6:
             continue
         given = (problem.smoothness, problem.mu, gap, epsilon)
-        for name, bound in (("paper", bounds.pl_paper), ("sharp", bounds.pl_sharp)):
+        for name, bound in (("alimisis", bounds.pl_paper), ("sharp", bounds.pl_sharp)):
             run = descend(problem, rule(problem.smoothness, name), start, epsilon, 30000)
             assert 0 <= run.steps <= bound(*given)
         if problem.theta and problem.minimisers is not None:
