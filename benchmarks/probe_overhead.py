@@ -25,6 +25,7 @@ from recipes.common.command_line.console import one_line_errors
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import build, check_options, option, parse
 from recipes.common.command_line.settings import MOST_STEPS
+from recipes.gpt.architectures import ARCHITECTURES
 from recipes.gpt.model import SIZES, build_language_model
 from recipes.text.batches import TokenBatches
 from recipes.text.tokens import load_corpus
@@ -41,7 +42,7 @@ class ProbeOverhead:
     mode: Literal[MODES] = option("gradient_difference", "what is measured")
     # Half of the training batch: an eighth, as the probe recommends, is two windows of a toy run.
     probe_size: int = option(8, "windows in the probe's batch", low=1, high=2**16)
-    arch: Literal["gpt2", "llama"] = option("gpt2", "of the demo GPT")
+    arch: Literal[tuple(ARCHITECTURES)] = option("gpt2", "of the demo GPT")
 
     def __post_init__(self):
         check_options(self)

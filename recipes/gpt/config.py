@@ -8,6 +8,7 @@ from typing import Literal
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import option
 from recipes.common.command_line.settings import Training
+from recipes.gpt.architectures import ARCHITECTURES, describe_architectures
 from recipes.gpt.model import SIZES, parameter_count
 from recipes.gpt.scale import Scale
 from recipes.text.sources import STREAM
@@ -56,9 +57,7 @@ def defaults_of(size: str) -> dict[str, int]:
 class GPTConfig(Scale, Training):
     """GPT: model, data and training."""
 
-    arch: Literal["gpt2", "llama"] = option(
-        "gpt2", "gpt2: KerasHub's GPT-2; llama: RoPE, RMSNorm, SwiGLU, untied, as in the paper"
-    )
+    arch: Literal[tuple(ARCHITECTURES)] = option("gpt2", describe_architectures())
     size: Literal[tuple(SIZES)] = option(
         "demo",
         "demo: 4 layers of width 128, for two CPU cores; 3m and 10m: millions of weights,"

@@ -7,6 +7,7 @@ at the papers' sizes.
 
 import dataclasses
 
+from recipes.gpt.architectures import ARCHITECTURES
 from recipes.gpt.model import Size, parameter_count
 
 # Peak bfloat16 FLOP/s of one chip, dense, from the makers' data sheets.
@@ -76,7 +77,7 @@ def training_flops(
     attention does less than half of it, and is not credited.
 
     Args:
-        arch: `"gpt2"` or `"llama"`.
+        arch: A name of `ARCHITECTURES`.
         size: The shape.
         vocabulary_size: Columns of the head.
         context: Tokens in a window.
@@ -90,7 +91,9 @@ def training_flops(
     >>> training_flops("llama", SIZES["70m"], 50280, 1024).model
     314892288
     """
-    d, f, last = _feedforward(arch, size)
+    architecture, d = ARCHITECTURES[arch], size.width
+    last = 2 * d * architecture.hidden_width(size)  # the last product of the feed-forward layers
+    f = (3 if architecture.gated else 2) * last
     block = 8 * d * d + f + 4 * context * d
     head = 2 * d * vocabulary_size
     forward = size.layers * block + head
@@ -98,14 +101,6 @@ def training_flops(
         head if blocked_loss else 0
     )
     return Flops(forward, 2 * forward, recomputed)
-
-
-def _feedforward(arch, size):
-    """Width, operations of the feed-forward layers, and those of the last product among them."""
-    d = size.width
-    if arch == "llama":
-        return d, 6 * d * size.intermediate, 2 * d * size.intermediate
-    return d, 16 * d * d, 8 * d * d
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +154,7 @@ def training_memory(
     """An account of one device's memory, to see what will fit and what takes the room.
 
     Args:
-        arch: `"gpt2"` or `"llama"`.
+        arch: A name of `ARCHITECTURES`.
         size: The shape.
         vocabulary_size: Columns of the head.
         context: Tokens in a window.
@@ -176,9 +171,9 @@ def training_memory(
     byte = 2 if mixed else 4
     tokens = batch_size * context // replicas
     d = size.width
-    hidden = (3 if arch == "llama" else 2) * (
-        size.intermediate if arch == "llama" else 4 * d
-    )  # before and after the activation; SwiGLU has a gate besides
+    architecture = ARCHITECTURES[arch]
+    # Before and after the activation; SwiGLU has a gate besides.
+    hidden = (3 if architecture.gated else 2) * architecture.hidden_width(size)
     # Two norms with their inputs, the output of attention and the sums on the residual stream are
     # whole on each device; queries, keys, values and the mix of values are cut by heads.
     inside = 6 * d + (4 * d + hidden) // model_shards

@@ -12,18 +12,8 @@ import keras
 import keras_hub
 import tokenizers
 
+from recipes.gpt.architectures import ARCHITECTURES
 from recipes.text.documents import SEPARATOR
-
-_TASKS = {
-    keras_hub.models.GPT2Backbone: (
-        keras_hub.models.GPT2CausalLM,
-        keras_hub.models.GPT2CausalLMPreprocessor,
-    ),
-    keras_hub.models.LlamaBackbone: (
-        keras_hub.models.LlamaCausalLM,
-        keras_hub.models.LlamaCausalLMPreprocessor,
-    ),
-}
 
 
 def export_tokenizer(
@@ -56,21 +46,25 @@ def export_tokenizer(
 
 
 def export_task(
-    language_model: keras.Model, tokenizer: tokenizers.Tokenizer | None, context: int
+    language_model: keras.Model,
+    arch: str,
+    tokenizer: tokenizers.Tokenizer | None,
+    context: int,
 ) -> keras_hub.models.CausalLM:
     """The task with the weights of a trained model, which it shares.
 
     Args:
         language_model: From `recipes.gpt.model.build_language_model`.
+        arch: What it was built as, a name of `ARCHITECTURES`.
         tokenizer: What the model was trained with; `None` for a bare token file.
         context: Tokens in a window, the default length of generated text.
 
     Returns:
-        A `GPT2CausalLM` or `LlamaCausalLM`, not compiled. Without a tokenizer that KerasHub has,
-        it generates from token ids instead of text.
+        The architecture's task, such as a `GPT2CausalLM`, not compiled. Without a tokenizer that
+        KerasHub has, it generates from token ids instead of text.
     """
     backbone = language_model.get_layer("next_token").backbone
-    task, preprocessor = _TASKS[type(backbone)]
+    task, preprocessor = ARCHITECTURES[arch].task()
     exported = None if tokenizer is None else export_tokenizer(tokenizer)
     if exported is not None:
         preprocessor = preprocessor(exported, sequence_length=context)

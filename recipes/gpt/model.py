@@ -1,27 +1,8 @@
 """Language models of the papers' sizes, from KerasHub through the `keras_nlp` name."""
 
-import dataclasses
-
 import keras
-import keras_nlp
 
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """The shape of a Transformer.
-
-    Args:
-        layers: Number of blocks.
-        width: Size of the hidden states.
-        heads: Attention heads; each has `width / heads` dimensions.
-        intermediate: Width of SwiGLU's hidden layer. GPT-2's own is `4 * width`.
-    """
-
-    layers: int
-    width: int
-    heads: int
-    intermediate: int
-
+from recipes.gpt.architectures import ARCHITECTURES, Size
 
 SIZES = {
     "demo": Size(4, 128, 4, 384),
@@ -41,13 +22,7 @@ def parameter_count(arch: str, size: Size, vocabulary_size: int, context: int) -
     >>> parameter_count("llama", SIZES["70m"], 50280, 1024)
     71940608
     """
-    d, f = size.width, size.intermediate
-    if arch == "llama":
-        # Attention and SwiGLU have no biases, RMSNorm has one scale; embedding and head differ.
-        return 2 * vocabulary_size * d + size.layers * (4 * d * d + 3 * d * f + 2 * d) + d
-    # GPT-2: biases everywhere, two parameters a LayerNorm; the head is the embedding.
-    block = 4 * (d * d + d) + (8 * d * d + 5 * d) + 4 * d
-    return (vocabulary_size + context) * d + size.layers * block + 2 * d
+    return ARCHITECTURES[arch].parameter_count(size, vocabulary_size, context)
 
 
 @keras.saving.register_keras_serializable(package="keras_h0h1")
@@ -105,40 +80,14 @@ class NextToken(keras.layers.Layer):
         return cls(backbone, **config)
 
 
-def build_backbone(
-    arch: str, size: Size, vocabulary_size: int, context: int, dropout: float = 0.0
-) -> keras.Model:
-    """KerasHub's backbone: token ids to hidden states; all weights of the model are in it."""
-    common = {
-        "vocabulary_size": vocabulary_size,
-        "num_layers": size.layers,
-        "hidden_dim": size.width,
-        "dropout": dropout,
-        "name": "backbone",
-    }
-    if arch == "llama":
-        return keras_nlp.models.LlamaBackbone(
-            num_query_heads=size.heads,
-            num_key_value_heads=size.heads,
-            intermediate_dim=size.intermediate,
-            **common,
-        )
-    return keras_nlp.models.GPT2Backbone(
-        num_heads=size.heads,
-        intermediate_dim=4 * size.width,
-        max_sequence_length=context,
-        **common,
-    )
-
-
 def build_language_model(
     arch: str, size: Size, vocabulary_size: int, context: int, dropout: float = 0.0
 ) -> keras.Model:
     """A Keras model from token ids to the logits of the next token.
 
     Args:
-        arch: `"gpt2"` (learned positions, LayerNorm, GELU, tied head) or `"llama"` (RoPE, RMSNorm,
-            SwiGLU, untied head, no biases; the papers' architecture).
+        arch: A name of `ARCHITECTURES`: `"gpt2"` (learned positions, LayerNorm, GELU, tied head),
+            `"llama"` (RoPE, RMSNorm, SwiGLU, untied head, no biases; the papers' architecture).
         size: The shape.
         vocabulary_size: Number of tokens.
         context: Longest input, for GPT-2's positions. Llama's have no limit.
@@ -147,7 +96,7 @@ def build_language_model(
     Returns:
         A functional model, `(batch, time)` int32 to `(batch, time, vocabulary_size)`.
     """
-    backbone = build_backbone(arch, size, vocabulary_size, context, dropout)
+    backbone = ARCHITECTURES[arch].build_backbone(size, vocabulary_size, context, dropout)
     token_ids = keras.Input((None,), dtype="int32", name="token_ids")
     logits = NextToken(backbone, name="next_token")(token_ids)
     return keras.Model(token_ids, logits, name=f"{arch}_language_model")

@@ -83,7 +83,10 @@ class GPTExperiment(Experiment):
         language_model = language_model_of(model)
         undo_rematerialise(language_model)
         task = export_task(
-            self.devices.unshard(language_model), self.data.tokenizer, self.config.context
+            self.devices.unshard(language_model),
+            self.config.arch,
+            self.data.tokenizer,
+            self.config.context,
         )
         save_model(task, self.folder.path / "model.keras")
         replace_folder(self.folder.path / "preset", task.save_to_preset)

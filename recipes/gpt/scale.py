@@ -12,6 +12,7 @@ from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.training.attention import flash_available, switch_off_where_wrong
 from recipes.common.training.optimizers import build_adamw, jit_compile
 from recipes.compilers.options import ForTarget
+from recipes.gpt.architectures import ARCHITECTURES
 from recipes.gpt.cost import HARDWARE
 from recipes.gpt.losses import BlockedTraining, MeanOfLosses
 from recipes.gpt.model import SIZES, build_language_model
@@ -34,8 +35,8 @@ class Scale(ForTarget):
     )
     remat: Literal["none", "blocks"] = option(
         "none",
-        "blocks: forget what is inside the Transformer blocks and compute it again in the backward"
-        " pass; for about a third more work, memory for one block instead of all",
+        "blocks: store no activations inside the Transformer blocks, compute them again in the"
+        " backward pass; about a third more work, the memory of one block instead of all",
     )
     attention: Literal["auto", "flash", "plain"] = option(
         "auto",
@@ -58,7 +59,7 @@ class Scale(ForTarget):
     )
     price: float | None = option(
         None,
-        "dry run: of an hour of one --hardware, in any currency [default: hours only]",
+        "dry run: the price of an hour of one --hardware, in any currency [default: hours only]",
         low=0,
         high=1e12,
     )
@@ -93,7 +94,7 @@ def choose_attention(
 
     Args:
         choice: `"auto"`, `"flash"` or `"plain"`.
-        arch: `"gpt2"` or `"llama"`.
+        arch: A name of `ARCHITECTURES`.
         length: Tokens of an example.
         head_dim: Dimensions of one head.
         jit: Whether the step is compiled.
@@ -103,10 +104,11 @@ def choose_attention(
     """
     keras.config.enable_flash_attention()
     said = switch_off_where_wrong(length, head_dim, causal=True)
-    if said and arch == "llama" and not jit:
+    obeys = ARCHITECTURES[arch].obeys_attention_switch
+    if said and not obeys and not jit:
         # KerasHub's Llama does not ask Keras' switch. In a compiled step its mask is a traced
         # value, with which Keras does not take the kernel; outside one it would.
-        raise ValueError(f"{said} Llama needs the compiled step for that. Received: jit=off")
+        raise ValueError(f"{said} {arch} needs the compiled step for that. Received: jit=off")
     if said and choice == "auto":
         Console().print(said, highlight=False, soft_wrap=True)
     if choice == "auto":
@@ -119,10 +121,10 @@ def choose_attention(
         )
     if choice == "plain":
         keras.config.disable_flash_attention()
-        if arch == "llama" and not missing:
+        if not obeys and not missing:
             raise ValueError(
-                "KerasHub's Llama takes flash attention wherever there is one, whatever Keras is "
-                "told; use `auto`, or --arch gpt2. Received: attention=plain, arch=llama"
+                f"KerasHub's {arch} takes flash attention wherever there is one, whatever Keras "
+                f"is told; use `auto`, or --arch gpt2. Received: attention=plain, arch={arch}"
             )
 
 

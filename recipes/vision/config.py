@@ -10,7 +10,8 @@ from recipes.common.command_line.settings import LARGEST_LOSS, LARGEST_RATE, Tra
 from recipes.compilers.options import ForTarget
 from recipes.vision.augment import Augmentation
 from recipes.vision.data import DATASETS, ImageData, find_dataset
-from recipes.vision.model import LIBRARIES, MODELS, ResNet, ViT, entropy_of_smoothed
+from recipes.vision.families import Shape
+from recipes.vision.model import LIBRARIES, MODELS, entropy_of_smoothed
 
 # By optimizer. Keras' weight decay is decoupled: 5e-3 times the rate is what the ResNets' customary
 # 5e-4, added to the gradient, comes to under a momentum of 0.9. With SGD clipping is off, as in the
@@ -71,13 +72,16 @@ class VisionConfig(ForTarget, Training):
         low=1,
         high=1024,
     )
-    data: Literal[DATASETS] = option("digits", "digits come with scikit-learn, others as it says")
+    data: Literal[DATASETS] = option(
+        "digits",
+        "digits are part of scikit-learn; for the others, a message says where to get the files",
+    )
     data_dir: str | None = option(
         None, "folder of the data's files [default: the usual places]", kind="path"
     )
     image_size: int | None = option(
         None,
-        "--data folder: height and width that images are brought to [default: 32]",
+        "--data folder: height and width that images are resized to [default: 32]",
         low=1,
         high=4096,
     )
@@ -105,7 +109,7 @@ class VisionConfig(ForTarget, Training):
     )
     crop: int | None = option(
         None,
-        "pixels by which training images are shifted [default: by data set, 1 to 4; 0 below 20"
+        "largest shift of training images, in pixels [default: by data set, 1 to 4; 0 below 20"
         " epochs]",
         low=0,
         high=1024,
@@ -152,10 +156,9 @@ class VisionConfig(ForTarget, Training):
     )
 
     @property
-    def shape(self) -> ResNet | ViT:
+    def shape(self) -> Shape:
         """The model's, with the patch of a resolved configuration."""
-        shape = MODELS[self.model]
-        return dataclasses.replace(shape, patch=self.patch) if isinstance(shape, ViT) else shape
+        return MODELS[self.model].with_patch(self.patch)
 
     @property
     def augmentation(self) -> Augmentation:
@@ -177,7 +180,7 @@ def resolve(config: VisionConfig, data: ImageData) -> VisionConfig:
     defaults = {
         **_OPTIMIZERS[optimizer],
         "optimizer": optimizer,
-        "patch": shape.patch if isinstance(shape, ViT) else None,
+        "patch": shape.patch_size,
         "f_star": f_star,
         "batch_size": dataset.batch_size,
         "gradient_accumulation_steps": 1,
@@ -187,7 +190,7 @@ def resolve(config: VisionConfig, data: ImageData) -> VisionConfig:
     defaults["peak_lr"] = peak or defaults["peak_lr"]
     if optimizer == "sgd":
         defaults["peak_lr"] *= update / 256
-    epochs = dataset.quick[isinstance(shape, ViT)] if config.quick else dataset.epochs
+    epochs = dataset.quick[shape.long] if config.quick else dataset.epochs
     defaults |= {"steps": max(1, round(epochs * images / update)), **short}
     planned = config.epochs or (config.steps or defaults["steps"]) * update / images
     augmented = planned >= _AUGMENTED_FROM
@@ -201,8 +204,8 @@ def resolve(config: VisionConfig, data: ImageData) -> VisionConfig:
 
 def _check_effect(config: VisionConfig, optimizer: str) -> None:
     """Refuses options that were given and have no effect."""
-    sgd, vit = optimizer == "sgd", isinstance(MODELS[config.model], ViT)
-    effects = {"patch": vit, "momentum": sgd, "beta_1": not sgd, "beta_2": not sgd}
+    sgd, patches = optimizer == "sgd", MODELS[config.model].patch_size is not None
+    effects = {"patch": patches, "momentum": sgd, "beta_1": not sgd, "beta_2": not sgd}
     for name, sound in effects.items():
         default = next(f.default for f in dataclasses.fields(config) if f.name == name)
         value = getattr(config, name)

@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from recipes.vision.model import ResNet, ViT
+from recipes.vision.families import Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Cost:
 
 def training_cost(
     model: keras.Model,
-    shape: ResNet | ViT,
+    shape: Shape,
     images: int,
     *,
     averages: int,
@@ -52,10 +52,7 @@ def training_cost(
     """
     parameters = model.count_params()
     byte = 2 if mixed else 4
-    if isinstance(shape, ViT):
-        products, kept = _vit(model, shape, byte, fused_attention)
-    else:
-        products, kept = _resnet(model, byte)
+    products, kept = shape.forward_cost(model, byte, fused_attention)
     head = model.layers[-1].kernel.shape
     copies = 1 + averages + (accumulate > 1)
     return Cost(
@@ -63,31 +60,3 @@ def training_cost(
         state=4 * parameters * copies,
         during=parameters * (4 + (2 if mixed else 0)) + images * kept,
     )
-
-
-def _resnet(model, byte):
-    """Operations of a forward pass and bytes that it leaves, for one image."""
-    backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
-    products = kept = 0
-    for layer in backbone.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            _, height, width, features = layer.output.shape
-            kernel = layer.kernel.shape
-            outputs = height * width * features
-            products += 2 * outputs * kernel[0] * kernel[1] * kernel[2]
-            # Its result, which normalisation goes back through, and the normalised one.
-            kept += 2 * outputs * byte
-    return products, kept
-
-
-def _vit(model, shape, byte, fused_attention):
-    height, width, channels = model.input.shape[1:]
-    patches = (height // shape.patch) * (width // shape.patch)
-    d, hidden = shape.width, shape.mlp_ratio * shape.width
-    embedding = 2 * shape.patch**2 * channels * d
-    products = patches * (embedding + shape.layers * (8 * d * d + 4 * d * hidden + 4 * patches * d))
-    # As in `recipes.gpt.cost`: norms and residual stream; attention; the MLP before and after its
-    # activation; the square of attention in float32 and in the compute dtype.
-    inside = (10 * d + 2 * hidden) * byte
-    square = 0 if fused_attention else shape.heads * patches * (4 + byte)
-    return products, patches * shape.layers * (inside + square)

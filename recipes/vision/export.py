@@ -51,9 +51,9 @@ def export_task(model: keras.Model, data: ImageData) -> keras_hub.models.ImageCl
         "head_dtype": "float32",
         "compile": False,
     }
-    encoder = next((layer for layer in model.layers if layer.name == "vit"), None)
+    encoder = next((layer for layer in model.layers if hasattr(layer, "task")), None)
     if encoder is not None:
-        task = keras_hub.models.ViTImageClassifier(encoder.backbone, pooling="gap", **common)
+        task = encoder.task(**common)
     else:
         (backbone,) = (layer for layer in model.layers if isinstance(layer, keras.Model))
         task = keras_hub.models.ImageClassifier(_without_stochastic_depth(backbone), **common)

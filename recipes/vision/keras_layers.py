@@ -66,7 +66,7 @@ class PureLayer:
         self, layer: keras.layers.Layer, shape: tuple[int, int, int], targets: bool = False
     ):
         tf = import_tensorflow(type(layer).__name__)
-        # The attribute that Keras itself switches in a tf.data pipeline. Here it is for good: a
+        # The attribute that Keras itself switches in a tf.data pipeline. Here it is permanent: a
         # switch to and fro would not be thread-safe, and the layer is called nowhere else.
         layer.backend.set_backend("tensorflow")
 

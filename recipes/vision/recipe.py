@@ -23,7 +23,7 @@ from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.data import ImageData, load_images
 from recipes.vision.data.fingerprint import fingerprint
 from recipes.vision.export import export_task, load_weights
-from recipes.vision.model import ViT, build_classifier, parameter_count
+from recipes.vision.model import build_classifier, parameter_count
 
 
 def build_model(
@@ -57,12 +57,11 @@ def compile_for_training(
 
 
 def choose_attention(shape, image_shape: tuple[int, int, int], console: Console) -> None:
-    """Plain attention for a ViT where the fused one is wrong; before it is built or loaded."""
+    """Plain attention where the fused one is wrong; before it is built or loaded."""
     # Another model of this process may have switched it off.
     keras.config.enable_flash_attention()
-    if isinstance(shape, ViT):
-        patches = (image_shape[0] // shape.patch) * (image_shape[1] // shape.patch)
-        said = switch_off_where_wrong(patches, shape.width // shape.heads, causal=False)
+    if (attention := shape.attention(image_shape)) is not None:
+        said = switch_off_where_wrong(*attention, causal=False)
         if said:
             console.print(said, highlight=False, soft_wrap=True)
 

@@ -1,6 +1,7 @@
 """Stochastic depth: in training, each image skips some of the residual branches."""
 
 import keras
+import keras_hub
 from keras import layers
 
 
@@ -12,8 +13,8 @@ def depth_rates(count: int, rate: float) -> list[float]:
         rate: The last one's.
 
     References:
-        G. Huang, Y. Sun, Z. Liu, D. Sedra, K. Weinberger, "Deep Networks with Stochastic Depth",
-            ECCV 2016.
+        Gao Huang, Yu Sun, Zhuang Liu, Daniel Sedra, Kilian Weinberger, "Deep Networks with
+            Stochastic Depth", ECCV 2016.
 
     Example:
 
@@ -100,6 +101,10 @@ class ViTEncoderWithDepth(layers.Layer):
             y = block.mlp(block.layer_norm_2(x), training=training)
             x = x + drop_mlp(y, training=training)
         return encoder.layer_norm(x)
+
+    def task(self, **options) -> keras_hub.models.ImageClassifier:
+        """KerasHub's classifier around the backbone, which it shares."""
+        return keras_hub.models.ViTImageClassifier(self.backbone, pooling="gap", **options)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], *self.backbone.output_shape[1:])

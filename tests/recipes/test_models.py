@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
+from recipes.gpt.architectures import ARCHITECTURES
 from recipes.gpt.generation import generate
 from recipes.gpt.model import (
     SIZES,
     Size,
-    build_backbone,
     build_language_model,
     parameter_count,
 )
@@ -21,7 +21,7 @@ PAPER = {"70m": 71_940_608, "160m": 162_183_936, "410m": 411_304_960}
 def built_count(size):
     """Counted by Keras on the layers that KerasHub makes, without allocating a weight."""
     with keras.StatelessScope():
-        return build_backbone("llama", size, 50280, 1024).count_params()
+        return ARCHITECTURES["llama"].build_backbone(size, 50280, 1024, 0.0).count_params()
 
 
 @pytest.mark.parametrize(("name", "count"), PAPER.items())

@@ -9,10 +9,12 @@ import pytest
 
 import recipes
 from recipes.common.recipe import Recipe
+from recipes.gpt.architectures import ARCHITECTURES, Architecture
 from recipes.gpt.config import DEFAULTS, defaults_of
 from recipes.gpt.model import SIZES
 from recipes.registry import RECIPES, load_recipe
 from recipes.vision.data import DATASETS, DataSet, find_dataset
+from recipes.vision.families import MODELS, Shape
 
 ROOT = Path(recipes.__file__).parent
 
@@ -37,6 +39,18 @@ def test_every_recipe_is_registered():
     assert {recipe.name for recipe in defined("*/recipe.py", Recipe)} == set(RECIPES)
     with pytest.raises(ValueError, match="Received: recipe='chess'"):
         load_recipe("chess")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "base", "registered"),
+    [
+        ("gpt/architectures/*.py", Architecture, ARCHITECTURES),
+        ("vision/families/*.py", Shape, MODELS),
+    ],
+)
+def test_every_architecture_and_family_is_registered(pattern, base, registered):
+    classes = {kind for kind in defined(pattern, type) if issubclass(kind, base)}
+    assert classes - {base} == {type(entry) for entry in registered.values()}
 
 
 @pytest.mark.parametrize("name", RECIPES)
