@@ -107,23 +107,26 @@ def training_flops(
 class Memory:
     """Bytes on one device while it trains.
 
+    Copies of the weights in the compute dtype are not in it: the compilers convert each where it
+    is used, one layer after the other.
+
     Args:
         weights: In float32, also under mixed precision.
-        compute_weights: Their copy in the compute dtype, under mixed precision.
-        gradients: In float32.
+        gradients: In float32, of all weights.
         optimizer: AdamW's two averages, float32.
         accumulation: The sum of gradients over micro-batches, if there are several.
         activations: What the backward pass of the blocks needs of the forward pass.
         logits: Of one micro-batch or of one block of tokens, with their gradient.
+        head: The gradient of the head's weights, in float32.
     """
 
     weights: int
-    compute_weights: int
     gradients: int
     optimizer: int
     accumulation: int
     activations: int
     logits: int
+    head: int
 
     @property
     def state(self) -> int:
@@ -131,9 +134,18 @@ class Memory:
         return self.weights + self.optimizer + self.accumulation
 
     @property
+    def during(self) -> int:
+        """What a step needs besides, at the worse of two moments.
+
+        Where the backward pass begins, all activations are there, the logits, and of the gradients
+        only the head's. Where it ends, all gradients are there and no activations.
+        """
+        return max(self.activations + self.logits + self.head, self.gradients)
+
+    @property
     def total(self) -> int:
-        """The sum; the true peak is somewhat less, since not all of it is there at once."""
-        return sum(dataclasses.asdict(self).values())
+        """The peak: `tests/recipes/test_memory.py` compares it with what the compilers found."""
+        return self.state + self.during
 
 
 def training_memory(
@@ -177,21 +189,22 @@ def training_memory(
     # Two norms with their inputs, the output of attention and the sums on the residual stream are
     # whole on each device; queries, keys, values and the mix of values are cut by heads.
     inside = 6 * d + (4 * d + hidden) // model_shards
-    # The scores, in float32 as every softmax is, and the weights in the compute dtype.
-    square = 0 if flash else size.heads * context * (4 + byte) // model_shards
+    # The softmax's result, in float32 as every softmax is. Of it alone the backward pass needs
+    # something: the scores are not needed, and its copy in the compute dtype is made again.
+    square = 0 if flash else size.heads * context * 4 // model_shards
     block = tokens * (inside * byte + square)
     kept = tokens * d * byte
     columns = vocabulary_size // model_shards
     held = min(tokens, loss_block // replicas) if loss_block else tokens
     return Memory(
         weights=4 * parameters,
-        compute_weights=2 * parameters if mixed else 0,
         gradients=4 * parameters,
         optimizer=8 * parameters,
         accumulation=4 * parameters if gradient_accumulation_steps > 1 else 0,
         activations=size.layers * kept + block if rematerialised else size.layers * block,
-        # Logits and their gradient in float32 for the softmax; in the compute dtype for the head.
-        logits=held * columns * (2 * 4 + (2 * byte if mixed else 0)),
+        # Logits in float32 for the softmax; their gradient in the compute dtype for the head.
+        logits=held * columns * (4 + byte),
+        head=4 * columns * d,
     )
 
 

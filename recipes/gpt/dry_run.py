@@ -153,7 +153,6 @@ def _print_model(config, devices, parameters, flops, memory, counts, counted, co
     state, temporary = (counts.state_bytes, counts.temporary_bytes) if counts else (None, None)
     shape = (config.arch, SIZES[config.size], config.vocabulary, config.context)
     expected = parameter_count(*shape)
-    during = memory.total - memory.state
     rows = [
         ("parameters", f"{expected:,}", f"{parameters:,}"),
         ("FLOPs per token", _millions(flops.total), _millions(counted)),
@@ -164,11 +163,11 @@ def _print_model(config, devices, parameters, flops, memory, counts, counted, co
         ("    weights, float32", _gigabytes(memory.weights), "-"),
         ("    AdamW's averages", _gigabytes(memory.optimizer), "-"),
         ("    sum of gradients over micro-batches", _gigabytes(memory.accumulation), "-"),
-        ("memory per device, during a step", _gigabytes(during), _gigabytes(temporary)),
-        ("    gradients", _gigabytes(memory.gradients), "-"),
-        ("    weights in the compute dtype", _gigabytes(memory.compute_weights), "-"),
-        ("    activations", _gigabytes(memory.activations), "-"),
-        ("    logits and their gradient", _gigabytes(memory.logits), "-"),
+        ("memory per device, during a step", _gigabytes(memory.during), _gigabytes(temporary)),
+        ("    at first: activations", _gigabytes(memory.activations), "-"),
+        ("    at first: logits and their gradient", _gigabytes(memory.logits), "-"),
+        ("    at first: gradient of the head", _gigabytes(memory.head), "-"),
+        ("    or at last: gradients", _gigabytes(memory.gradients), "-"),
     ]
     backend = keras.backend.backend()
     print_table(

@@ -89,7 +89,7 @@ def dry_run(config: VisionConfig, console: Console, devices: Devices = ONE_DEVIC
         kept["model"] = compile_for_training(model, config)
         return model
 
-    def cost(images: int, fused: bool) -> Cost:
+    def cost(images: int, fused: bool = False, tpu: bool = False) -> Cost:
         return training_cost(
             kept["model"],
             config.shape,
@@ -98,6 +98,7 @@ def dry_run(config: VisionConfig, console: Console, devices: Devices = ONE_DEVIC
             accumulate=config.gradient_accumulation_steps,
             mixed=config.precision != "float32",
             fused_attention=fused,
+            products_make_inputs=tpu,
         )
 
     title = (
@@ -115,7 +116,11 @@ def dry_run(config: VisionConfig, console: Console, devices: Devices = ONE_DEVIC
             model_shards=config.model_shards,
             accumulate=config.gradient_accumulation_steps,
         )
-        closed = cost(batch // compiled.placement.plan.replicas, compiled.attention != "plain")
+        closed = cost(
+            batch // compiled.placement.plan.replicas,
+            compiled.attention != "plain",
+            compiled.target.chip.platform == "tpu",
+        )
         record = figures(compiled, batch, "images", closed.memory, closed.flops)
         print_report(record, "images", f"{title}; {compiled.placement.plan}", console)
         return {"model": config.model, "precision": config.precision} | record
@@ -127,7 +132,7 @@ def dry_run(config: VisionConfig, console: Console, devices: Devices = ONE_DEVIC
 
 def _here(config, data, build, shapes, cost, title, console, devices) -> dict:
     """The step on this machine: compiled where that is JAX on one device."""
-    model, closed = build(), cost(config.batch_size, fused=False)
+    model, closed = build(), cost(config.batch_size)
     parameters = parameter_count(config.shape, len(data.classes), data.shape, config.library)
     found = {"parameters": model.count_params(), "flops": None, "state": None, "during": None}
     if keras.backend.backend() == "jax" and devices.kind == "none":

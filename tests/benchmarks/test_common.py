@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 # Modules that others measure with; all else is a program.
-PARTS = {"common", "measuring", "suggestions", "workloads"}
+PARTS = {"common", "measuring", "speed_report", "steps", "suggestions", "workloads"}
 PARTS |= {"network_assumptions", "network_instances", "step_families"}
 PROGRAMS = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in PARTS]
 

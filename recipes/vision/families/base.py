@@ -39,7 +39,7 @@ class Shape(abc.ABC):
 
     @abc.abstractmethod
     def forward_cost(
-        self, model: keras.Model, byte: int, fused_attention: bool
+        self, model: keras.Model, byte: int, fused_attention: bool, products_make_inputs: bool
     ) -> tuple[float, float]:
         """Operations of a forward pass and bytes that it leaves, for one image, without the head.
 
@@ -47,6 +47,8 @@ class Shape(abc.ABC):
             model: From `build_classifier`.
             byte: Bytes of an activation.
             fused_attention: Whether attention's weights are never written down.
+            products_make_inputs: Whether convolutions and matrix products make their inputs again
+                while they run: see `recipes.vision.cost`.
         """
 
     @property

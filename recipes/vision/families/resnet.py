@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 from typing import ClassVar
 
 import keras
@@ -64,7 +65,7 @@ class ResNet(Shape):
         return keras.layers.GlobalAveragePooling2D(name="pool")(x)
 
     def forward_cost(
-        self, model: keras.Model, byte: int, fused_attention: bool
+        self, model: keras.Model, byte: int, fused_attention: bool, products_make_inputs: bool
     ) -> tuple[float, float]:
         backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
         products = kept = 0
@@ -74,8 +75,12 @@ class ResNet(Shape):
                 kernel = layer.kernel.shape
                 outputs = height * width * features
                 products += 2 * outputs * kernel[0] * kernel[1] * kernel[2]
-                # Its result, which normalisation goes back through, and the normalised one.
-                kept += 2 * outputs * byte
+                # Its result, which normalisation goes back through, and the normalised one, which
+                # is the next one's input.
+                kept += outputs * byte * (1 if products_make_inputs else 2)
+            elif products_make_inputs and isinstance(layer, (keras.layers.Add, ResidualDrop)):
+                # Inputs are made again from the sums at the ends of the blocks.
+                kept += math.prod(layer.output.shape[1:]) * byte
         return products, kept
 
 

@@ -70,7 +70,7 @@ class ViT(Shape):
         return keras.layers.GlobalAveragePooling1D(name="pool")(x)
 
     def forward_cost(
-        self, model: keras.Model, byte: int, fused_attention: bool
+        self, model: keras.Model, byte: int, fused_attention: bool, products_make_inputs: bool
     ) -> tuple[float, float]:
         image_shape = model.input.shape[1:]
         patches = self._patches(image_shape)
@@ -78,9 +78,10 @@ class ViT(Shape):
         embedding = 2 * self.patch**2 * image_shape[2] * d
         block = 8 * d * d + 4 * d * hidden + 4 * patches * d
         # As in `recipes.gpt.cost`: norms and residual stream; attention; the MLP before and after
-        # its activation; the square of attention in float32 and in the compute dtype.
-        inside = (10 * d + 2 * hidden) * byte
-        square = 0 if fused_attention else self.heads * patches * (4 + byte)
+        # its activation; the softmax of attention in float32. The derivative of the exact GELU
+        # takes two more, its error function and its exponential, where they are not made again.
+        inside = (10 * d + (2 if products_make_inputs else 4) * hidden) * byte
+        square = 0 if fused_attention else self.heads * patches * 4
         return patches * (embedding + self.layers * block), patches * self.layers * (
             inside + square
         )

@@ -1,0 +1,138 @@
+"""How fast the recipes' training steps are: `python -m benchmarks.speed`.
+
+Each case is trained by Keras as a recipe trains it, with plain AdamW and with the loss-driven rate,
+and by a step written by hand in the backend's own functions: the same mathematics, which the losses
+of the first steps show. Each program is a process of its own, idle while another is timed. They are
+timed in turn, a block of steps at a time, and compared by the ratio of their times in one round, so
+that whatever else the machine does falls on all alike.
+
+Written to `results/speed_CASE.json`; `results/SPEED.md` is made of all of them.
+"""
+
+import dataclasses
+import importlib.util
+import os
+from collections.abc import Sequence
+
+from rich.progress import track
+
+from benchmarks.common import RESULTS, write_result
+from benchmarks.speed_report import write_report
+from benchmarks.steps.cases import CASES, TINY
+from benchmarks.steps.mathematics import same
+from benchmarks.steps.worker import Worker
+from recipes.common.command_line.console import one_line_errors
+from recipes.common.command_line.errors import InputError
+from recipes.common.command_line.options import build, option, parse
+
+PROGRAM = "python -m benchmarks.speed"
+BACKENDS = ("jax", "tensorflow", "torch")
+STEPS = ("hand-written", "keras", "keras, loss-driven")
+
+
+@dataclasses.dataclass
+class Speed:
+    """Speed: what to compare, and how long."""
+
+    cases: tuple[str, ...] = option(tuple(CASES), f"of {', '.join(CASES)}")
+    backends: tuple[str, ...] = option(
+        (), "those whose programs take part [default: those that are installed]"
+    )
+    blocks: int = option(20, "rounds, in which each program runs a block of steps", low=2, high=999)
+    report_only: bool = option(False, "make the report of the results that are there")
+
+    def __post_init__(self):
+        for case in self.cases:
+            if case not in {**CASES, **TINY}:
+                raise InputError(f"A case is one of {', '.join(CASES)}. Received: cases={case}")
+        for backend in self.backends:
+            if backend not in BACKENDS:
+                raise InputError(
+                    f"A backend is one of {', '.join(BACKENDS)}. Received: backends={backend}"
+                )
+
+
+def compare(name: str, backends: Sequence[str], blocks: int) -> dict:
+    """Times all programs of one case in turn.
+
+    Returns:
+        The settings, and for each program: seconds of its first step, losses of its first steps,
+        seconds of each block, bytes of memory.
+
+    Raises:
+        RuntimeError: If two programs of a backend do not do the same work.
+    """
+    case = {**CASES, **TINY}[name]
+    workers = [Worker(backend, step, name) for backend in backends for step in STEPS]
+    workers.append(Worker(backends[0], "input", name))
+    try:
+        # All compile at once, so the seconds of first steps compare with nothing else.
+        for worker in workers:
+            worker.send("start")
+        found = {
+            worker.name: {
+                "backend": worker.backend,
+                "program": worker.program,
+                **worker.answer(),
+                "block_seconds": [],
+            }
+            for worker in workers
+        }
+        _check(found)
+        loads = []
+        for index in track(range(blocks), description=name):
+            # The order turns: whichever follows a large program finds colder caches.
+            turned = workers[index % len(workers) :] + workers[: index % len(workers)]
+            loads.append(os.getloadavg()[0])
+            for worker in turned if index % 2 else turned[::-1]:
+                found[worker.name]["block_seconds"].append(worker.ask(str(case.steps)))
+        for worker in workers:
+            found[worker.name]["memory_bytes"] = worker.ask("memory")
+    finally:
+        for worker in workers:
+            worker.close()
+    return {
+        "case": name,
+        "batch_size": case.batch_size,
+        "units": case.units,
+        "unit": "tokens" if case.is_text else "images",
+        "steps_in_a_block": case.steps,
+        "blocks": blocks,
+        # Above the number of cores, others computed at the same time: times mean nothing then, and
+        # ratios of one round remain.
+        "load_average": {"least": min(loads), "most": max(loads)},
+        "programs": found,
+    }
+
+
+def _check(found: dict) -> None:
+    """All hand-written steps and Keras with plain AdamW report the same losses."""
+    plain = {n: r["losses"] for n, r in found.items() if r["program"] in ("hand-written", "keras")}
+    first, losses = next(iter(plain.items()))
+    for name, others in plain.items():
+        if not same(losses, others):
+            raise RuntimeError(
+                f"These do not do the same work: {first}, losses {losses}; {name}, losses {others}"
+            )
+
+
+def run(config: Speed) -> list[dict]:
+    """Runs the comparison and writes its results and the report."""
+    results = []
+    installed = [b for b in BACKENDS if importlib.util.find_spec(b)]
+    for name in () if config.report_only else config.cases:
+        results.append(compare(name, config.backends or installed, config.blocks))
+        write_result(f"speed_{name}", results[-1], of_backend=False)
+    write_report(RESULTS)
+    return results
+
+
+def main(argv: Sequence[str] | None = None) -> list[dict]:
+    """The command line."""
+    given = parse([Speed], argv, program=PROGRAM, description=__doc__)
+    with one_line_errors(PROGRAM):
+        return run(build(Speed, given))
+
+
+if __name__ == "__main__":
+    main()
