@@ -16,20 +16,20 @@ APART = ("aot-tpu", "aot-gpu")
 
 
 def constraints(project: dict) -> list[str]:
-    """One line `name==version` for each dependency with a lower bound; the highest if it has two.
+    """One line `name==version` for each dependency; the highest of its lower bounds.
 
-    >>> constraints({"dependencies": ["b[x]>=2", "a>=1.10"],
-    ...              "optional-dependencies": {"t": ["a>=1.9", "c"], "aot-tpu": ["a>=3"]}})
-    ['a==1.10', 'b==2']
+    Raises:
+        ValueError: If a dependency has no lower bound, or another kind of bound.
     """
     groups = [project["dependencies"]]
     groups += [g for name, g in project["optional-dependencies"].items() if name not in APART]
     lowest: dict[str, str] = {}
     for requirement in (entry for group in groups for entry in group):
-        parts = re.match(r"([\w.-]+)(?:\[.*?\])?>=([\d.]+)$", requirement)
-        if parts:
-            name, version = parts.groups()
-            lowest[name] = max(version, lowest.get(name, "0"), key=_numbers)
+        parts = re.fullmatch(r"([\w.-]+)(?:\[.*?\])?>=([\d.]+)(?:,<[\d.]+)?", requirement)
+        if parts is None:
+            raise ValueError(f"{requirement} has no lower bound that can be read")
+        name, version = parts.groups()
+        lowest[name] = max(version, lowest.get(name, "0"), key=_numbers)
     return [f"{name}=={version}" for name, version in sorted(lowest.items())]
 
 

@@ -382,6 +382,7 @@ WRAPPER = (
         "What is drawn is thinned, what is embedded is capped, what is no file is refused.",
         (
             _REPORT + "test_what_is_large_is_thinned_and_the_page_says_so",
+            _REPORT + "test_a_line_of_many_points_is_drawn_with_few",
             _REPORT + "test_only_regular_files_inside_the_folder_are_read",
         ),
     ),

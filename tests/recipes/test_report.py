@@ -455,6 +455,12 @@ def test_what_is_large_is_thinned_and_the_page_says_so(tmp_path):
     assert "The first 50,000 characters" in text and "of 100,000 points drawn" in text
 
 
+def test_a_line_of_many_points_is_drawn_with_few():
+    x = np.arange(100_000.0)
+    drawn = charts.chart([charts.Series(x, 2 + np.sin(x), 0)], title="t", xlabel="x")
+    assert len(drawn) < 100_000
+
+
 def test_a_linked_folder_is_named_and_not_followed(tmp_path):
     elsewhere = make_run(tmp_path / "elsewhere" / "a-run")
     folder = tmp_path / "folder"

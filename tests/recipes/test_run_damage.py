@@ -131,9 +131,10 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
         assert [path.name for path in tmp_path.rglob("*")] == ["preset", "new"]
 
 
-@pytest.mark.parametrize("at", [0, 70_000, 99_999])
+@pytest.mark.parametrize("at", [0, 500_000, 999_999])
 def test_any_token_replaced_changes_the_fingerprint(at):
-    tokens = np.arange(100_000, dtype="uint16")
+    # Several blocks of what is hashed at once.
+    tokens = np.arange(1_000_000).astype("uint16")
     digests = []
     for _ in range(2):
         key = hashlib.sha256()

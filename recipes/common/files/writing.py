@@ -19,7 +19,6 @@ _REASONS = {
     errno.EACCES: "There is no permission to write; choose another folder",
     errno.EPERM: "There is no permission to write; choose another folder",
     errno.EROFS: "The disk is read-only; choose another folder",
-    errno.EISDIR: "There is a folder where a file is needed; move it away",
     errno.ENOTDIR: "There is a file where a folder is needed; choose another folder",
     errno.EEXIST: "There is a file where a folder is needed; choose another folder",
     errno.EISDIR: "There is a folder where a file is needed; choose another name",
