@@ -81,15 +81,16 @@ def save(part: str, result: dict) -> None:
     write_json(FILE, {name: record[name] for name in PARTS if name in record})
 
 
-def run_certify(kinds: Sequence[str] = tuple(KINDS)) -> None:
+def run_certify(kinds: Sequence[str] = REQUIRED) -> None:
     """Searches the instances that have not been searched.
 
     Processes with other kinds may run beside it.
     """
     for kind in kinds:
         rows = load().get("certify", {}).get("results", {}).get(kind, [])
-        for seed in range(len(rows), SEARCHES):
-            rows.append(search(kind, seed))
+        for seed in range(len(rows), SEARCHES + 1):  # once more, to save what is complete
+            if seed < SEARCHES:
+                rows.append(search(kind, seed))
             done = load().get("certify", {}).get("results", {}) | {kind: rows}
             save("certify", {name: done[name] for name in KINDS if name in done})
         worst = max(row["curvature / bound"] for row in rows)
@@ -230,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command line; `--kinds` is for the searches, `--parts` alone makes the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.networks", description=__doc__)
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(REQUIRED))
     given = parser.parse_args(argv)
     for part in given.parts:
         PARTS[part](*[given.kinds] * (part == "certify"))

