@@ -2,6 +2,7 @@
 # make test   runs the tests on every backend that is installed; BACKENDS=jax: on that one alone
 # make test-fast  a selection that covers every module, on one backend, in under three minutes
 # make docs   builds the documentation in build/site and checks it
+# make lowest runs the core tests on the lowest versions that pyproject.toml allows, on Python 3.11
 # make attack feeds damaged inputs to every reader, for many minutes
 # KERAS_BACKEND=jax make demo, ... PYTHON=python3.12 make test
 
@@ -16,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Those that `test` goes through, as far as they are installed.
 BACKENDS ?= tensorflow jax torch
 
-.PHONY: setup torch demo test test-fast coverage docs attack upstream lint bench clean
+.PHONY: setup torch demo test test-fast coverage docs attack upstream lowest lint bench clean
 
 setup: $(VENV)/.installed
 
@@ -69,6 +70,22 @@ upstream: setup
 	@for backend in tensorflow jax; do \
 	  KERAS_BACKEND=$$backend KERAS_H0H1_UPSTREAM=1 $(BIN)/python -m pytest -q -rP tests/upstream || exit 1; \
 	done
+
+# In an environment of its own with exactly the lower bounds, which Python 3.11 can install.
+LOWEST := build/lowest
+lowest: $(LOWEST)/.installed
+	@for backend in tensorflow jax; do \
+	  echo "== lowest versions on $$backend"; \
+	  KERAS_BACKEND=$$backend $(LOWEST)/bin/python -m pytest -q -n 2 --dist loadfile \
+	    tests/core tests/curvature || exit 1; \
+	done
+
+$(LOWEST)/.installed: pyproject.toml tests/lowest.py
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m tests.lowest > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet -c $(LOWEST)/constraints.txt \
+	  -e ".[tensorflow,jax,recipes,data,test]"
+	touch $@
 
 # The long form of tests/attack, many minutes: thousands of damaged inputs for every reader, and
 # constants, losses and rates from the edges of float32. Status 1 if one is not handled.

@@ -87,7 +87,9 @@ def test_a_loss_driven_schedule_needs_an_optimizer_that_sees_the_loss():
 def test_no_loss_arrived():
     optimizer = LossAware(SGD(_practical()))
     variable = keras.Variable([1.0])
-    with pytest.raises(RuntimeError, match="no loss reached it"):
+    # What to do comes first: most who read it wrote the step themselves.
+    first = r"no loss reached it in this step\. Add one line .*`optimizer\.observe\(loss\)`"
+    with pytest.raises(RuntimeError, match=first):
         optimizer.apply([keras.ops.ones((1,))], [variable])
     # A loss serves one step, not the next.
     optimizer.apply([keras.ops.ones((1,))], [variable], loss=1.0)
