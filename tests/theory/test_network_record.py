@@ -82,6 +82,8 @@ def test_the_record_has_no_violation_inside_and_one_without_each_assumption():
         assert all(row["violations"] == 0 for row in rows.values())
     curvature = record["tightness"]["curvature"].values()
     assert all(row["instances"] >= 1000 for row in curvature)
+    for kind in networks.REQUIRED:
+        assert len(record["certify"][kind]) >= networks.SEARCHES
     for rows in record["certify"].values():
         assert not any(row["violated"] for row in rows)
         assert [row["seed"] for row in rows] == list(range(len(rows)))
