@@ -47,8 +47,10 @@ def t_interval(values: Sequence[float]) -> Interval:
 
 
 def bootstrap_interval(values: Sequence[float], seed: int = 0) -> Interval:
-    """Percentiles of the means of `DRAWS` samples with replacement."""
+    """Percentiles of the means of `DRAWS` samples with replacement; without ends below three."""
     values = np.asarray(values, np.float64)
+    if len(values) < 3:
+        return Interval(float(values.mean()), np.nan, np.nan, len(values))
     chosen = np.random.default_rng(seed).integers(0, len(values), size=(DRAWS, len(values)))
     low, high = np.percentile(values[chosen].mean(axis=1), (2.5, 97.5))
     return Interval(float(values.mean()), float(low), float(high), len(values))
