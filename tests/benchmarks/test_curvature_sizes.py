@@ -22,7 +22,7 @@ def test_it_measures_once_and_reports(tmp_path, monkeypatch):
     arguments = [
         "--sizes=demo", "--seeds=3", f"--data={text_folder}", "--steps=3", "--points=3",
         "--batch-size=2", "--vocabulary=300", "--context=8",
-        f"--out={tmp_path}", f"--cache={tmp_path}",
+        f"--out={tmp_path}", f"--cache={tmp_path / 'cache'}",
     ]  # fmt: skip
     report = curvature_sizes.main(arguments)
     run = json.loads((tmp_path / "demo-3.json").read_text())

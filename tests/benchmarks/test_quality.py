@@ -395,6 +395,6 @@ def test_two_results_of_one_trial_are_refused(tmp_path):
 def test_each_workload_file_describes_itself():
     for name in workload.workload_names():
         found = workload.load_workload(name)
-        length = 3 if found.kind == workload.CORRUPTED else 5
+        length = {workload.CORRUPTED: 3, workload.SIZE: 4}.get(found.kind, 5)
         place = studies.GRID.index(found.rates[0])
         assert found.name == name and found.rates == studies.GRID[place : place + length]

@@ -70,7 +70,7 @@ def test_the_other_workloads():
     text = page("which-rule.md")
     best, higher = tables("test")
     rule = best["self-tuned"]
-    assert len(rule) == 6 and "On six workloads that it was not chosen on" in text
+    assert len(rule) == 6 and "On six workloads that were not used to choose it" in text
     assert f"within {span(rule.values())} of tuned linear warm-up" in text
     forgiven = [name for name, excess in higher["self-tuned"].items() if excess < 2.0]
     assert "as a tuned warm-up does on five of them" in text and len(forgiven) == 5

@@ -70,9 +70,9 @@ class StopSignals:
     Example:
 
     >>> with StopSignals() as stop:
-    ...     signal.raise_signal(signal.SIGINT)
+    ...     signal.raise_signal(signal.SIGTERM)
     ...     stop.received.name
-    'SIGINT'
+    'SIGTERM'
     """
 
     def __init__(self, devices: Devices = ONE_DEVICE):
