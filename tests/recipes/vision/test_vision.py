@@ -26,6 +26,14 @@ from recipes.vision.recipe import RECIPE
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.fixture(autouse=True)
+def _repeatable_convolutions(backend, monkeypatch):
+    """PyTorch's own convolutions: those of oneDNN are not repeatable on every processor."""
+    if backend == "torch":
+        torch = pytest.importorskip("torch")
+        monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+
+
 @pytest.fixture
 def tiny(tmp_path, monkeypatch, backend):
     """Options of a run of six updates on the digits, with models that compile in no time."""
