@@ -15,6 +15,7 @@ import keras
 
 from benchmarks.common import RESULTS, write_result
 from recipes.compare.__main__ import main as compare
+from recipes.gpt.config import DEFAULTS
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 SEED, CONTEXT = 1, 32
@@ -55,8 +56,8 @@ def run(rate: float, data: pathlib.Path) -> dict[str, float]:
                 *(f"--context={CONTEXT}", f"--data={data}", "--sample-tokens=0", f"--runs={runs}"),
             ]
         )
-    # A model that ends above the loss of one that knows nothing has diverged.
-    limit = math.log(2048)
+    # The initial loss: small weights predict all tokens alike.
+    limit = math.log(DEFAULTS["demo"]["vocabulary"])
     return {
         row["schedule"]: row["validation"] if row["validation"] <= limit else math.nan
         for row in rows

@@ -2,8 +2,6 @@
 
 import functools
 
-import keras
-
 from benchmarks.quality import data, networks
 from benchmarks.quality.workload import SIZE, Workload
 
@@ -11,11 +9,6 @@ VOCABULARY, LENGTH, BATCH = 2048, 128, 8
 EVALUATIONS = 12
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 """One is chosen for each size."""
-
-
-def optimizer(schedule) -> keras.optimizers.Optimizer:
-    """AdamW as the papers use it for language models."""
-    return keras.optimizers.AdamW(schedule, weight_decay=0.1, beta_2=0.95, global_clipnorm=1.0)
 
 
 def training(seed: int, updates: int):
@@ -59,7 +52,7 @@ def sized(name: str, parameters: str, width: int, depth: int) -> Workload:
         updates=240,
         rates=RATES,
         model=model,
-        optimizer=optimizer,
+        optimizer=networks.papers_adamw,
         training=training,
         held_out=held_out,
         trivial_loss=trivial_loss,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -215,6 +215,10 @@ class Method:
         """Whether the method can be used there, by the workload's optimizer."""
         adaptive = hasattr(workload.optimizer(1e-3), "beta_2")
         return FAMILIES[self.family].optimizers in (ANY, ADAM if adaptive else SGD)
+
+    def wanted(self, names: Sequence[str] | None) -> bool:
+        """Whether its name or its family is one of `names`, or there are none."""
+        return not names or bool({self.name, self.family} & set(names))
 
     def rates(self, grid: tuple[float, ...]) -> tuple[float, ...]:
         """Those of the grid that are tried: the middle one alone where the rate has no effect."""

@@ -50,6 +50,11 @@ def language_model(
     return keras.Model(ids, layers.Dense(vocabulary)(x))
 
 
+def papers_adamw(schedule) -> keras.optimizers.Optimizer:
+    """AdamW as the papers use it for language models."""
+    return keras.optimizers.AdamW(schedule, weight_decay=0.1, beta_2=0.95, global_clipnorm=1.0)
+
+
 def classification_arguments() -> dict:
     """For `compile`: cross-entropy from logits, and accuracy."""
     return {

@@ -233,7 +233,7 @@ class RoundStudy(QueueStudy):
                 [
                     Trial(name, method, rate, seed, updates)
                     for name, method, rate, seed in make(*given)
-                    if not methods or {method.name, method.family} & set(methods)
+                    if method.wanted(methods)
                 ],
             )
 

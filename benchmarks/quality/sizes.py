@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.quality.evidence import SELF_TUNED
 from benchmarks.quality.language_models import RATES
-from benchmarks.quality.methods import LINEAR, NONE, PAPER, Method
+from benchmarks.quality.methods import LINEAR, NONE, PAPER
 from benchmarks.quality.rounds import QueueStudy, Results
 from benchmarks.quality.studies import GRID, SCAN_SEED
 from benchmarks.quality.trial import Trial
@@ -57,14 +57,10 @@ class SizeStudy(QueueStudy):
                 if chosen[name] is not None
                 for peak in GRID[GRID.index(chosen[name]) + place :][:1]
                 for method in METHODS
-                if _wanted(method, methods)
+                if method.wanted(methods)
                 for seed in seeds
             ],
         )
-
-
-def _wanted(method: Method, methods: Sequence[str] | None) -> bool:
-    return not methods or bool({method.name, method.family} & set(methods))
 
 
 SIZES = SizeStudy(("lm_1m", "lm_3m", "lm_10m"))

@@ -79,7 +79,7 @@ def trials(
         methods: Names of methods, or of families; all unless stated.
         updates: Of each trial; each workload's own number unless stated.
     """
-    chosen = [m for m in study.methods if not methods or {m.name, m.family} & set(methods)]
+    chosen = [m for m in study.methods if m.wanted(methods)]
     if not chosen:
         raise InputError(
             f"The study has no such method; it has {', '.join(m.name for m in study.methods)}. "

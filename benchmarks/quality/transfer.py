@@ -86,7 +86,7 @@ class TransferStudy(QueueStudy):
                 Trial(name, method, rate, seed, updates)
                 for name in names or self.workloads
                 for method, rate in self.constants()
-                if not methods or {method.name, method.family} & set(methods)
+                if method.wanted(methods)
                 for seed in SEEDS_C
             ],
         )

@@ -69,7 +69,7 @@ def _vit(ops, case, weights, x):
     patches = ops.reshape(patches, (-1, count, size * size * channels))
     x = _dense(weights["patches"], patches) + weights["positions"]
     x = _blocks(ops, weights, x, case.shape.heads, False, ops.gelu_erf, _VIT_EPSILON)
-    return _dense(weights["head"], ops.mean_of(x, (1,)))
+    return _dense(weights["head"], ops.mean(x, (1,)))
 
 
 def _resnet(ops, case, weights, stats, x):
@@ -78,7 +78,7 @@ def _resnet(ops, case, weights, stats, x):
     def unit(name, x, stride=1):
         own = weights[name]
         x = ops.conv(x, own["kernel"], stride)
-        mean, variance = ops.mean_of(x, (0, 1, 2)), ops.variance_of(x, (0, 1, 2))
+        mean, variance = ops.mean(x, (0, 1, 2)), ops.variance(x, (0, 1, 2))
         after[name] = {
             key: _MOMENTUM * stats[name][key] + (1 - _MOMENTUM) * ops.constant(new)
             for key, new in (("mean", mean), ("variance", variance))
@@ -94,7 +94,7 @@ def _resnet(ops, case, weights, stats, x):
             shortcut = unit(f"{name}_0", x, stride) if f"{name}_0" in weights else x
             y = ops.relu(unit(f"{name}_1", x, stride))
             x = ops.relu(shortcut + unit(f"{name}_2", y))
-    return _dense(weights["head"], ops.mean_of(x, (1, 2))), after
+    return _dense(weights["head"], ops.mean(x, (1, 2))), after
 
 
 def same(losses: list[float], others: list[float]) -> bool:

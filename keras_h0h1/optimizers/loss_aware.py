@@ -239,8 +239,8 @@ class LossAware(RateAttributes, AdoptsSchedules, DelegatingOptimizer):
             # Before `build`: what TensorFlow makes in a trace that fails has no values.
             _keras.keep_model_usable()
             raise no_loss_error()
-        if not self.built:
-            self.build(list(trainable_variables or ()))
+        if not self.built and trainable_variables is not None:
+            self.build(list(trainable_variables))
         _keras.check_tracer_is_alive(loss)
         for state in self._states:
             state.advance(loss, grads, trainable_variables)

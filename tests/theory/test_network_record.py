@@ -94,3 +94,11 @@ def test_the_record_has_no_violation_inside_and_one_without_each_assumption():
 
 def test_the_tables_are_those_of_the_record():
     assert networks.tables() == (networks.RESULTS / "NETWORKS.md").read_text(encoding="utf-8")
+
+
+def test_kinds_without_the_searches_are_refused(capsys, monkeypatch):
+    for part in networks.PARTS:
+        monkeypatch.setitem(networks.PARTS, part, lambda *kinds: pytest.fail("it ran"))
+    with pytest.raises(SystemExit):
+        networks.main(["--parts", "dropped", "--kinds", "TwoLayerNet"])
+    assert "Received: --parts ['dropped']" in capsys.readouterr().err

@@ -23,11 +23,6 @@ def model(seed: int) -> keras.Model:
     )
 
 
-def optimizer(schedule) -> keras.optimizers.Optimizer:
-    """AdamW as the papers use it for language models."""
-    return keras.optimizers.AdamW(schedule, weight_decay=0.1, beta_2=0.95, global_clipnorm=1.0)
-
-
 def held_out():
     """16,384 characters."""
     return data.even_windows(tokens()[1], (8, 64), LENGTH)
@@ -41,7 +36,7 @@ WORKLOAD = Workload(
     updates=800,
     rates=(1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     model=model,
-    optimizer=optimizer,
+    optimizer=networks.papers_adamw,
     training=lambda seed, updates: data.windows(tokens()[0], seed, (updates, BATCH), LENGTH),
     held_out=held_out,
     trivial_loss=lambda: data.unigram_loss(tokens()[0], held_out()[1], data.CHARACTERS),

@@ -13,11 +13,6 @@ def model(seed: int, width: int = WIDTH, depth: int = DEPTH) -> keras.Model:
     return networks.language_model(seed, VOCABULARY, LENGTH, width, depth, normalise="pre")
 
 
-def optimizer(schedule) -> keras.optimizers.Optimizer:
-    """AdamW as the papers use it for language models."""
-    return keras.optimizers.AdamW(schedule, weight_decay=0.1, beta_2=0.95, global_clipnorm=1.0)
-
-
 def training(seed: int, updates: int):
     """Windows of 32 byte-pair pieces of code."""
     return data.windows(data.code_pieces(VOCABULARY)[0], seed, (updates, BATCH), LENGTH)
@@ -41,7 +36,7 @@ WORKLOAD = Workload(
     updates=400,
     rates=(1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     model=model,
-    optimizer=optimizer,
+    optimizer=networks.papers_adamw,
     training=training,
     held_out=held_out,
     trivial_loss=trivial_loss,

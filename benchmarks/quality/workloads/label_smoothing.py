@@ -23,11 +23,6 @@ def model(seed: int) -> keras.Model:
     return networks.language_model(seed, data.CHARACTERS, LENGTH, 48, depth=2, normalise="pre")
 
 
-def optimizer(schedule) -> keras.optimizers.Optimizer:
-    """AdamW as the papers use it for language models."""
-    return keras.optimizers.AdamW(schedule, weight_decay=0.1, beta_2=0.95, global_clipnorm=1.0)
-
-
 def smoothed_loss(y, logits):
     """Cross-entropy with a share of each label spread evenly over all classes."""
     logarithms = ops.log_softmax(logits, axis=-1)
@@ -66,7 +61,7 @@ WORKLOAD = Workload(
     updates=800,
     rates=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
     model=model,
-    optimizer=optimizer,
+    optimizer=networks.papers_adamw,
     training=lambda seed, updates: data.windows(tokens()[0], seed, (updates, BATCH), LENGTH),
     held_out=held_out,
     trivial_loss=trivial_loss,
