@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.common import RESULTS, made_by
 from recipes.common.command_line.console import make_console, one_line_errors
+from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import build, check_options, option, parse
 from recipes.common.command_line.settings import LARGEST_SEED, MOST_STEPS
 from recipes.common.files.writing import atomic, make_folder, write_json
@@ -54,6 +55,26 @@ class CurvatureSizes:
         check_options(self)
 
 
+SETTINGS = ("steps", "points", "batch_size", "vocabulary", "context", "data")
+"""Options that decide about the results, apart from size and seed."""
+
+
+def check_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Raises an `InputError` if an earlier result was made with other settings."""
+    earlier = json.loads(path.read_text("utf-8"))["settings"]
+    for name, value in settings.items():
+        if earlier[name] != value:
+            raise InputError(
+                f"{path} was made with {name}={earlier[name]}; choose another --out. "
+                f"Received: {name}={value}"
+            )
+
+
+def settings_of(options: CurvatureSizes) -> dict[str, Any]:
+    """As JSON has them."""
+    return json.loads(json.dumps({name: getattr(options, name) for name in SETTINGS}))
+
+
 def measured(options: CurvatureSizes, size: str, seed: int, console) -> dict[str, Any]:
     """The points and the fits of both initialisations."""
     with tempfile.TemporaryDirectory() as folder:
@@ -84,8 +105,7 @@ def measured(options: CurvatureSizes, size: str, seed: int, console) -> dict[str
         "size": size,
         "seed": seed,
         "parameters": parameter_count("llama", SIZES[size], options.vocabulary, options.context),
-        "steps": options.steps,
-        "batch": [options.batch_size, options.context],
+        "settings": settings_of(options),
         "cases": {case: {"fit": whole[case], "points": points[case]} for case in CASES},
     }
 
@@ -158,10 +178,11 @@ def write_report(folder: Path) -> Path:
     order = list(SIZES)
     runs.sort(key=lambda run: (order.index(run["size"]), run["seed"]))
     draw(runs, folder / "curvature_sizes.png")
+    settings = runs[0]["settings"]
     text = (
         "# Curvature against loss at three sizes\n\n"
-        f"Llama-shaped language models, {runs[0]['steps']} updates of SGD with batches of "
-        f"{' x '.join(map(str, runs[0]['batch']))} tokens of code. H0 and H1: the fit of curvature "
+        f"Llama-shaped language models, {settings['steps']} updates of SGD with batches of "
+        f"{settings['batch_size']} x {settings['context']} tokens. H0 and H1: the fit of curvature "
         "= H0 + H1 loss with 95% intervals, where the points allow one. What was decided "
         f"beforehand: `benchmarks/quality/PROTOCOL.md`. Written by `{PROGRAM}`.\n\n"
         "![Curvature against loss](curvature_sizes.png)\n\n" + table(runs) + "\n"
@@ -183,7 +204,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         for size in options.sizes:
             for seed in options.seeds:
                 path = folder / f"{size}-{seed}.json"
-                if not path.exists():
+                if path.exists():
+                    check_settings(path, settings_of(options))
+                else:
                     write_json(path, measured(options, size, seed, console))
         report = write_report(folder)
         console.print(f"Figure, table and data: {report}", highlight=False, soft_wrap=True)

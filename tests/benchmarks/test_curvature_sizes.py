@@ -13,7 +13,7 @@ from benchmarks import curvature_sizes
 from recipes.gpt.model import SIZES, Size
 
 
-def test_it_measures_once_and_reports(tmp_path, monkeypatch):
+def test_it_measures_once_and_reports(tmp_path, monkeypatch, capsys):
     text_folder = tmp_path / "text"
     text_folder.mkdir()
     for index in range(40):
@@ -36,6 +36,10 @@ def test_it_measures_once_and_reports(tmp_path, monkeypatch):
     first = report.read_text()
     monkeypatch.setattr(curvature_sizes, "measured", lambda *arguments: pytest.fail("again"))
     assert curvature_sizes.main(arguments).read_text() == first
+    with pytest.raises(SystemExit):
+        curvature_sizes.main([*arguments, "--steps=4"])
+    # On a narrow console the message is wrapped.
+    assert "Received: steps=4" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_table_gives_the_fits(tmp_path):
@@ -50,7 +54,8 @@ def test_the_table_gives_the_fits(tmp_path):
         "fixed variance": {"fit": none, "points": points},
     }
     for seed, size in ((1, "3m"), (0, "3m"), (0, "demo")):
-        run = {"size": size, "seed": seed, "parameters": 3.04e6, "steps": 2, "batch": [8, 64]}
+        run = {"size": size, "seed": seed, "parameters": 3.04e6}
+        run["settings"] = {"steps": 2, "batch_size": 8, "context": 64}
         (tmp_path / f"{size}-{seed}.json").write_text(json.dumps(run | {"cases": cases}))
     rows = curvature_sizes.write_report(tmp_path).read_text().splitlines()[-6:]
     assert [row.split("|")[1].strip() for row in rows] == ["demo"] * 2 + ["3m"] * 4
