@@ -101,6 +101,8 @@ def _read_packed(path: Path) -> list[Record]:
 def _read_files(folder: Path) -> dict[Path, Record]:
     found = {}
     for path in sorted(folder.glob("*/*.json")):
+        if is_partial(path):
+            continue  # A trial is being written at this moment.
         try:
             found[path] = _parse(path.read_text(encoding="utf-8"), str(path))
         except FileNotFoundError:

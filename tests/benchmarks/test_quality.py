@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -346,18 +347,17 @@ def test_trials_run_while_they_are_packed(tiny, tmp_path):
         while not done.is_set():
             records.pack(tmp_path)
 
-    packer = threading.Thread(target=pack)
-    packer.start()
-    try:
-        entries = []
-        for seed in range(150):
-            entries.append(_record("none", 0.1, seed, 2.0))
-            records.write(tmp_path / f"{records.key(entries[-1])}.json", entries[-1])
-            if seed % 10 == 0:
-                assert len(records.read(tmp_path)) == seed + 1
-    finally:
-        done.set()
-        packer.join()
+    with ThreadPoolExecutor() as threads:
+        packed, entries = threads.submit(pack), []
+        try:
+            for seed in range(150):
+                entries.append(_record("none", 0.1, seed, 2.0))
+                records.write(tmp_path / f"{records.key(entries[-1])}.json", entries[-1])
+                if seed % 10 == 0:
+                    assert len(records.read(tmp_path)) == seed + 1
+        finally:
+            done.set()
+        packed.result()
     assert sorted(map(records.key, records.read(tmp_path))) == sorted(map(records.key, entries))
 
 
