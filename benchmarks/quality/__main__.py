@@ -90,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace, folder: Path) -> Path:
     from benchmarks.quality import evidence, evidence_report, records, report, sizes, sizes_report
+    from benchmarks.quality.measures import Measures
 
     if options.study in sizes.STUDIES:
         return sizes_report.write_report(folder, folder / "REPORT.md")
@@ -99,10 +100,15 @@ def _report(options: argparse.Namespace, folder: Path) -> Path:
     study = "evidence-gpu" if options.study.endswith("-gpu") else "evidence"
     if options.results is not None:
         return evidence_report.write_report(study, folder, folder / "RESULTS.md")
+    folder, root = records.RESULTS / study, Path(__file__).parents[2]
     name = study.replace("evidence", "RESULTS") + ".md"
-    return evidence_report.write_report(
-        study, records.RESULTS / study, records.RESULTS.parent / name
-    )
+    path = evidence_report.write_report(study, folder, records.RESULTS.parent / name)
+    if study == "evidence":
+        measures = Measures(evidence.EVIDENCE, folder).finished()
+        evidence_report.write_summary(
+            measures, root / "README.md", root / "docs" / "figures" / "evidence.png"
+        )
+    return path
 
 
 def _work(options: argparse.Namespace, study, folder: Path) -> int:

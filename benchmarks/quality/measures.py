@@ -74,7 +74,9 @@ class Measures:
 
     def __init__(self, study: RoundStudy, folder: Path):
         self.study = study
-        self.records = records.read(folder) if folder.exists() else []
+        self.folder = folder
+        found = records.read(folder) if folder.exists() else []
+        self.records = [r for r in found if r["identity"]["workload"] in study.workloads]
         self.results = Results(folder)
         self.by_key: dict[tuple, dict[str, Any]] = {}
         for record in self.records:
@@ -87,6 +89,11 @@ class Measures:
         """Those that have records, in the study's order."""
         there = {workload for workload, *_ in self.results.scores}
         return [name for name in self.study.workloads if name in there]
+
+    def finished(self) -> "Measures":
+        """The same of the workloads whose rounds are complete for the headline methods, alone."""
+        names = tuple(n for n in self.workloads if self.study.complete(n, self.results))
+        return Measures(dataclasses.replace(self.study, workloads=names), self.folder)
 
     def first(self, name: str) -> dict[str, Any]:
         """Some record of the workload: what all of them share."""
@@ -164,6 +171,23 @@ class Measures:
         """The trivial predictor's loss less the lowest score of any method in round A."""
         lowest = min(v for key, v in self.results.scores.items() if key[0] == name and key[3] == 0)
         return self.first(name)["trivial_loss"] - lowest
+
+    def shares(self, name: str, group: Group) -> dict[int, float]:
+        """What of the room is lost at each rate of round A, a tuned method at its best constant.
+
+        Returns:
+            By the number of places above tuned linear warm-up's best rate: 0 where the loss is the
+            lowest of any method at any rate, 1 where it is the trivial predictor's.
+        """
+        best, trivial = self.best_rate_of_a(name, LINEAR), self.first(name)["trivial_loss"]
+        if best is None:
+            return {}
+        grid, room = self.study.grid(name, LINEAR[0]), self.room(name)
+        return {
+            grid.index(rate) - grid.index(best): 1 - (trivial - value) / room
+            for rate, value in self.curve(name, group)
+            if rate in grid
+        }
 
     def sensitivity(self, name: str, group: Group) -> float | None:
         """The area between the curve and its minimum, over the grid's width and the room."""
@@ -245,17 +269,22 @@ class Measures:
         found = [r for r in found if r["identity"]["workload"] in self.workloads]
         return sum(record["diverged"] for record in found), len(found)
 
+    def best_rate_of_a(self, name: str, group: Group) -> float | None:
+        """The rate of the group's lowest score in round A, whichever constant it is of."""
+        best = [self._best_of_a(name, m) for m in self.study.methods_of(name) if m in group]
+        best = [pair for pair in best if pair is not None]
+        return min(best)[1] if best else None
+
     def too_high(self, name: str, group: Group, reference: Group, places: int) -> float | None:
-        """Percent above the reference, both at so many places above the reference's best rate.
+        """Percent above the reference, both so many places above tuned linear warm-up's best rate.
 
         Round A alone; of a tuned method the best constant at that rate.
         """
-        best = [self._best_of_a(name, m) for m in self.study.methods_of(name) if m in reference]
-        best = [pair for pair in best if pair is not None]
-        if not best:
+        best = self.best_rate_of_a(name, LINEAR)
+        if best is None:
             return None
-        grid = self.study.grid(name, reference[0])
-        place = grid.index(min(best)[1]) + places
+        grid = self.study.grid(name, LINEAR[0])
+        place = grid.index(best) + places
         if place >= len(grid):
             return None
         lowest = []

@@ -211,6 +211,16 @@ class RoundStudy(QueueStudy):
                     cells += [(name, method, rate, seed) for seed in SEEDS_C]
         return cells
 
+    def complete(self, name: str, results: Results) -> bool:
+        """Whether all trials of the headline methods on a workload have a result."""
+        groups = [[m for m in group if m in self.methods_of(name)] for group in self.headline]
+        if any(group and self.chosen(name, tuple(group), results) is None for group in groups):
+            return False
+        return all(
+            (workload, method.name, rate, seed) in results.scores
+            for workload, method, rate, seed in self.round_c([name], results)
+        )
+
     def _by_form(self, name: str) -> list[Method]:
         """Those that share a compiled program stand together."""
         there = self.methods_of(name)

@@ -12,12 +12,16 @@ if keras.backend.backend() != "jax":
     pytest.skip("the trials of the study run on JAX alone", allow_module_level=True)
 
 from benchmarks.quality import __main__ as command
-from benchmarks.quality import evidence, evidence_report, records, rounds
+from benchmarks.quality import evidence, records, rounds
+from benchmarks.quality.evidence_report import summary
+from benchmarks.quality.evidence_report.rows import SELF_TUNED
+from benchmarks.quality.evidence_report.tables import verdict
 from benchmarks.quality.measures import Measures, bootstrap_interval, over_workloads, t_interval
 from benchmarks.quality.methods import LINEAR, NONE, PAPER, UNTUNED, Method
 from benchmarks.quality.transfer import TransferStudy
 from benchmarks.quality.trial import Trial
 from benchmarks.quality.workload import load_workload
+from recipes.common.command_line.errors import InputError
 
 NAMES = ("vit", "vae")
 TRIVIAL = 4.0
@@ -85,7 +89,7 @@ def test_intervals_are_scipys():
     assert over_workloads([-1000.0, 0.0]).mean == -10.0 and over_workloads([]) is None
     # Resampling two numbers says nothing about a third.
     assert str(over_workloads([1.0, 2.0])) == "+1.50"
-    assert evidence_report.verdict(over_workloads([1.0])) == "no difference shown"
+    assert verdict(over_workloads([1.0])) == "no difference shown"
 
 
 def test_planted_differences_are_found(measures):
@@ -95,8 +99,8 @@ def test_planted_differences_are_found(measures):
         assert measures.pick(name, PAPER) == (PAPER[1], grid[3])
         for group, reference, planted in (
             (PAPER, LINEAR, -0.005),
-            (evidence_report.SELF_TUNED, (UNTUNED,), -0.05),
-            (evidence_report.SELF_TUNED, (LINEAR[1],), -0.03),
+            (SELF_TUNED, (UNTUNED,), -0.05),
+            (SELF_TUNED, (LINEAR[1],), -0.03),
         ):
             pair = (measures.pick(name, group)[0], measures.pick(name, reference)[0])
             one, other = (
@@ -128,7 +132,7 @@ def test_sensitivity_stable_rate_and_divergences(measures):
     assert found == pytest.approx(expected / (TRIVIAL - lowest))
     assert measures.largest_stable_rate(name, (NONE,)) == grid[-1]
     assert measures.divergences((NONE,)) == (0, 14)
-    excess = measures.too_high(name, evidence_report.SELF_TUNED, LINEAR, 1)
+    excess = measures.too_high(name, SELF_TUNED, LINEAR, 1)
     best = min(_loss(name, m, grid[4], 0) for m in LINEAR)
     ours = _loss(name, Method("self-tuned"), grid[4], 0)
     assert excess == pytest.approx(100 * (ours / best - 1))
@@ -181,13 +185,63 @@ def test_the_report_says_what_was_planted(folder, monkeypatch, capsys):
     text = path.read_text()
     assert "better on 2, of these 2 with an interval below 0" in text
     assert "The aim, better on half of them and worse by more than 0.5% on none, is met." in text
-    assert "Not final" not in text
+    assert "The study goes on" not in text
     assert "| b. new data | +9.9" in text and "| worse |" in text  # 0.2 / 2.02
     assert "| a. transfer | +4.00 | 2 of 8 changes of size |" in text
     assert "| linear, best length | 3.2500 |" in text
     assert "| c. corrupted batches | |" in text and "no results yet" in text
     for name in ("rates", "profile"):
         assert (folder / "results-figures" / f"{name}.png").stat().st_size > 1000
+
+
+def test_a_workload_whose_rounds_are_not_complete_is_named_and_left_out(folder, tmp_path):
+    for record in records.read(folder):
+        identity = record["identity"]
+        if (identity["workload"], identity["seed"], record["name"]) != ("vit", 4, "untuned-linear"):
+            records.write(tmp_path / f"{records.key(record)}.json", record)
+    assert Measures(STUDY, folder).finished().workloads == ["vit", "vae"]
+    measures = Measures(STUDY, tmp_path).finished()
+    assert measures.workloads == ["vae"]
+    assert {record["identity"]["workload"] for record in measures.records} == {"vae"}
+
+
+def test_what_the_readme_says(measures, tmp_path):
+    expected, excess = [], []
+    for name in NAMES:
+        grid = STUDY.grid(name, NONE)
+        ours, linear = Method("self-tuned"), LINEAR[2]
+        one, other = (
+            [_loss(name, method, grid[3], seed) for seed in range(5)] for method in (ours, linear)
+        )
+        expected.append(100 * (np.mean(one) / np.mean(other) - 1))
+        for place in (4, 5):
+            best = min(_loss(name, method, grid[place], 0) for method in LINEAR)
+            excess.append(100 * (_loss(name, ours, grid[place], 0) / best - 1))
+    text = summary.sentence(measures)
+    low, high = np.mean(expected), np.mean(excess)
+    assert low < 0 and f"they end {-low:.1f}% below the loss of a linear warm-up" in text
+    assert high < 0 and f"{-high:.1f}% below (95% interval" in text and "on 2 small" in text
+    lines = summary.table(measures).splitlines()
+    row = f"| linear, best length | {low:+.2f} | {np.mean(excess[::2]):+.2f} |"
+    assert lines[2].startswith(row)
+    page, figure = tmp_path / "README.md", tmp_path / "figure.png"
+    names = summary.blocks(measures)
+    marked = "".join(f"x\n<!-- {n} -->\nold\n<!-- end of {n} -->\ny\n" for n in names)
+    page.write_text(marked)
+    summary.write_summary(measures, page, figure)
+    assert page.read_text() == summary.replaced(marked, names, "page") and figure.exists()
+    assert "old" not in page.read_text() and text in page.read_text()
+    with pytest.raises(InputError, match="one pair of the comments"):
+        summary.replaced(marked * 2, names, "page")
+
+
+def test_the_share_that_a_rate_costs(measures):
+    grid = STUDY.grid("vit", NONE)
+    lowest = min(_loss("vit", m, r, 0) for m in STUDY.methods_of("vit") for r in grid)
+    shares = measures.shares("vit", (NONE,))
+    assert set(shares) == set(range(-3, 4))
+    expected = (_loss("vit", NONE, grid[5], 0) - lowest) / (TRIVIAL - lowest)
+    assert shares[2] == pytest.approx(expected)
 
 
 def test_the_gpu_subset_needs_a_gpu(monkeypatch, capsys):
