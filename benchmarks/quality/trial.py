@@ -117,7 +117,7 @@ class Program:
             return self.optimizer.averages(weights, optimizer_values)
         return weights
 
-    def _course(self, state, batches):
+    def _train_and_evaluate(self, state, batches):
         """Trains on all batches, in stretches where the workload wants evaluations between them.
 
         Returns:
@@ -130,9 +130,9 @@ class Program:
         losses, rates, evaluations = [], [], []
         for start in range(0, updates, length):
             stretch = tuple(array[start : start + length] for array in batches)
-            state, (loss, rate) = self._train(state, stretch)
-            losses.append(np.asarray(loss, np.float64))
-            rates.append(np.asarray(rate, np.float64))
+            state, loss, rate = self.advance(state, stretch)
+            losses.append(loss)
+            rates.append(rate)
             if wanted:
                 weights, others, optimizer_values = state
                 weights = self._averaged(weights, optimizer_values)
@@ -140,8 +140,8 @@ class Program:
                 evaluations.append((start + len(loss), float(logs["loss"])))
         return state, np.concatenate(losses), np.concatenate(rates), evaluations
 
-    def run(self, method: Method, rate: float, seed: int, updates: int) -> dict[str, Any]:
-        """Trains once and evaluates; the curves are those of all updates, as arrays."""
+    def start(self, method: Method, rate: float, seed: int, updates: int) -> tuple:
+        """The state before the first update: trainable and other variables, and the optimizer's."""
         inputs = method.inputs(self.optimizer, updates)
         inputs |= {"peak_rate": rate, "updates": updates}
         values = [
@@ -153,12 +153,35 @@ class Program:
                 f"The optimizer must have variables of these names; it has {self.names}. "
                 f"Received: {sorted(inputs)}"
             )
+        return *self.initial_values(seed), values
+
+    def advance(self, state: tuple, batches: tuple) -> tuple[tuple, np.ndarray, np.ndarray]:
+        """Trains on the batches: the state after them, and the loss and the rate of each update.
+
+        The rate is NaN where the optimizer does not keep it: see `rates`.
+        """
+        state, (losses, rates) = self._train(state, batches)
+        return state, np.asarray(losses, np.float64), np.asarray(rates, np.float64)
+
+    def rates(self, method: Method, start: tuple, updates: int, rates: np.ndarray) -> np.ndarray:
+        """The effective rate of each update, from those that `advance` returned."""
+        if not np.isnan(rates).all():
+            return rates
+        # No rule: the course with its warm-up, which the optimizer itself can tell.
+        values = dict(zip(self.names, start[2], strict=True))
+        warmup = max(float(values.get("warmup_updates", 0.0)), 1.0)
+        ramp = np.minimum(np.arange(1, updates + 1) / warmup, 1.0)
+        course = _course(float(values["peak_rate"]), updates)
+        return course * ramp * method.factor(self.optimizer, updates)
+
+    def run(self, method: Method, rate: float, seed: int, updates: int) -> dict[str, Any]:
+        """Trains once and evaluates; the curves are those of all updates, as arrays."""
         batches = self.workload.training(seed, updates)
-        weights, others = self.initial_values(seed)
+        start = self.start(method, rate, seed, updates)
         if seed not in self.before:
-            start = weights, others, self.metrics_values
-            self.before[seed] = self._evaluate(start, self.held_out)
-        state, losses, rates, evaluations = self._course((weights, others, values), batches)
+            first = *start[:2], self.metrics_values
+            self.before[seed] = self._evaluate(first, self.held_out)
+        state, losses, rates, evaluations = self._train_and_evaluate(start, batches)
         weights, others, optimizer_values = state
         weights = self._averaged(weights, optimizer_values)
         logs = self._evaluate((weights, others, self.metrics_values), self.held_out)
@@ -167,22 +190,23 @@ class Program:
             other = float(
                 self._evaluate((weights, others, self.metrics_values), self.other)["loss"]
             )
-        course = rate * np.asarray(decay(np.arange(updates, dtype=np.float32), float(updates)))
-        if np.isnan(rates).all():
-            # No rule: the course with its warm-up, which the optimizer itself can tell.
-            warmup = dict(zip(self.names, values, strict=True)).get("warmup_updates", 0.0)
-            rates = course * np.minimum(np.arange(1, updates + 1) / max(float(warmup), 1.0), 1.0)
-            rates = rates * method.factor(self.optimizer, updates)
+        course = _course(rate, updates)
         return {
             "losses": losses,
             "evaluations": evaluations,
             # A peak rate of 0 has no factor.
-            "factors": rates / np.where(course > 0.0, course, np.nan),
+            "factors": self.rates(method, start, updates, rates)
+            / np.where(course > 0.0, course, np.nan),
             "initial": {name: float(value) for name, value in self.before[seed].items()},
             "other": other,
             "final": {name: float(value) for name, value in logs.items()},
             "weights": [np.asarray(value) for value in weights],
         }
+
+
+def _course(rate: float, updates: int) -> np.ndarray:
+    """The peak rate with its final decay, for each update."""
+    return rate * np.asarray(decay(np.arange(updates, dtype=np.float32), float(updates)))
 
 
 @functools.cache
