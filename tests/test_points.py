@@ -3,14 +3,12 @@
 import ast
 from pathlib import Path
 
-import keras
 import pytest
 
+from tests.backends import only_on
 from tests.points import POINTS
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="names do not depend on the backend"
-)
+pytestmark = only_on("jax", reason="names do not depend on the backend")
 
 TESTS = Path(__file__).parent
 

@@ -9,7 +9,6 @@ import struct
 import tarfile
 import zlib
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,10 +16,9 @@ from PIL import Image
 from recipes.vision.data import cifar, fashion_mnist, folder
 from recipes.vision.data.idx import read_idx
 from tests.attack.harness import Target, attempt
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="readers do not depend on the backend"
-)
+pytestmark = only_on("tensorflow", reason="readers do not depend on the backend")
 
 ZEROS = 2**26
 BATCH = "cifar-10-batches-py/data_batch_1"

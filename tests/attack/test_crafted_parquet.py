@@ -1,18 +1,16 @@
 """Parquet files whose metadata says less than their pages take."""
 
-import keras
 import pytest
 
 from recipes.text.parquet_pages import largest_dictionary
 from recipes.text.sources import list_inputs
 from tests.attack.harness import Target, attempt
+from tests.backends import only_on
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="readers do not depend on the backend"
-)
+pytestmark = only_on("tensorflow", reason="readers do not depend on the backend")
 
 
 def characters(folder):

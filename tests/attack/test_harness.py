@@ -4,16 +4,14 @@ import os
 import signal
 import time
 
-import keras
 import pytest
 
 from recipes.common.command_line.errors import InputError
 from tests.attack import harness
 from tests.attack.harness import Target, attack, attempt
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="readers do not depend on the backend"
-)
+pytestmark = only_on("tensorflow", reason="readers do not depend on the backend")
 
 
 def _hides_memory_error(folder):

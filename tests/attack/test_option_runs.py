@@ -5,14 +5,10 @@ import re
 import subprocess
 import sys
 
-import keras
-import pytest
-
 from tests.attack.programs import programs
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="options do not depend on the backend"
-)
+pytestmark = only_on("tensorflow", reason="options do not depend on the backend")
 
 
 def test_runs_are_refused_in_one_line_or_mean_what_was_asked(tmp_path):

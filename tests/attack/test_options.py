@@ -5,7 +5,6 @@ import dataclasses
 import math
 import typing
 
-import keras
 import pytest
 
 from benchmarks.overhead import Overhead
@@ -21,10 +20,9 @@ from recipes.theory.recipe import Theory
 from recipes.tokenize.recipe import Tokenize
 from recipes.vision.config import VisionConfig
 from tests.attack.values import means
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="options do not depend on the backend"
-)
+pytestmark = only_on("jax", reason="options do not depend on the backend")
 
 PROGRAMS = (
     GPTConfig, VisionConfig, Comparison, Tokenize, Smoothness, Theory, Report,

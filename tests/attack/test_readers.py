@@ -1,14 +1,12 @@
 """Every reader survives damaged input: `make attack` is the long form."""
 
-import keras
 import pytest
 
 from tests.attack.harness import attack
 from tests.attack.targets import all_targets
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="readers do not depend on the backend"
-)
+pytestmark = only_on("tensorflow", reason="readers do not depend on the backend")
 
 
 @pytest.mark.parametrize("name", all_targets())

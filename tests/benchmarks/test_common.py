@@ -7,17 +7,15 @@ import pkgutil
 import sys
 import time
 
-import keras
 import numpy as np
 import pytest
 
 import benchmarks
 from benchmarks import common
 from benchmarks.measuring import Clock, median_and_range
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="results do not depend on the backend"
-)
+pytestmark = only_on("jax", reason="results do not depend on the backend")
 
 # Modules that others measure with; all else is a program.
 PARTS = {"common", "measuring", "speed_report", "steps", "suggestions", "workloads"}

@@ -2,14 +2,12 @@
 
 import math
 
-import keras
 import pytest
 
 from benchmarks import demo_rate
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="arithmetic that does not depend on the backend"
-)
+pytestmark = only_on("jax", reason="arithmetic that does not depend on the backend")
 
 
 def both(none, linear):

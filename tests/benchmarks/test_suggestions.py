@@ -2,10 +2,11 @@
 
 import re
 
-import keras
 import pytest
 
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the study runs on JAX")
+from tests.backends import only_on
+
+pytestmark = only_on("jax", reason="the study runs on JAX")
 
 
 def test_the_loss_between_two_rates_of_a_grid():

@@ -5,14 +5,12 @@ import re
 import tomllib
 from pathlib import Path
 
-import keras
 import pytest
 
+from tests.backends import only_on
 from tests.lowest import constraints
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="no backend: once is enough"
-)
+pytestmark = only_on("jax", reason="no backend: once is enough")
 
 ROOT = Path(__file__).parents[2]
 HOLES = tomllib.loads((ROOT / "tests/known_holes.toml").read_text())

@@ -14,10 +14,9 @@ from recipes.common.training import attention
 from recipes.gpt import scale
 from recipes.vision.model import ViT, build_classifier
 from recipes.vision.recipe import choose_attention
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="Keras takes the TPU's kernel on JAX only"
-)
+pytestmark = only_on("jax", reason="Keras takes the TPU's kernel on JAX only")
 # 128 patches, the shortest that the kernel takes.
 SHAPE, IMAGES = ViT(layers=1, width=64, heads=1, patch=4), (64, 32, 3)
 

@@ -12,6 +12,7 @@ from recipes.gpt.losses import BlockedTraining, blocked_cross_entropy
 from recipes.gpt.model import Size, build_language_model
 from recipes.gpt.recipe import RECIPE
 from recipes.gpt.scale import compile_for_training, language_model_of, rematerialise
+from tests.backends import only_on
 
 # Without it JAX runs step by step, slowly; XLA takes TensorFlow longer than the test.
 JIT = keras.backend.backend() == "jax"
@@ -213,7 +214,7 @@ def test_rematerialised_blocks_are_recomputed(backend):
     assert kept(remat=True) < 0.8 * kept(remat=False)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX tells XLA's memory")
+@only_on("jax", reason="only JAX tells XLA's memory")
 def test_the_logits_are_never_held_whole():
     batch, time, vocabulary = 4, 64, 8192
     size = Size(1, 16, 2, 24)

@@ -14,6 +14,7 @@ from recipes.common.results.run_folder import RunFolder
 from recipes.common.training import loop as training
 from recipes.gpt import model as models
 from recipes.gpt.recipe import RECIPE
+from tests.backends import only_on
 from tests.recipes import tiny
 from tests.recipes.conftest import TINY
 from tests.recipes.damages import REFUSED, RESUMED
@@ -142,6 +143,7 @@ for turn, argv in enumerate((begin, [f"--resume={root / 'r'}"])):
 """
 
 
+@only_on("jax", reason="a lock does not depend on the backend")
 def test_of_two_processes_at_once_one_runs_and_the_other_is_refused(tmp_path, monkeypatch):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     processes = [

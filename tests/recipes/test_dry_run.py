@@ -18,12 +18,11 @@ from recipes.gpt.scale import (
     flash_available,
     rematerialise,
 )
+from tests.backends import only_on
 
 SMALL = models.Size(2, 64, 4, 96)
 
-only_jax = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="only JAX tells XLA's count of operations"
-)
+only_jax = only_on("jax", reason="only JAX tells XLA's count of operations")
 
 
 @pytest.fixture

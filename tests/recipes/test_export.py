@@ -24,6 +24,7 @@ from recipes.vision.data import load_images
 from recipes.vision.export import load_weights
 from recipes.vision.model import build_classifier
 from recipes.vision.recipe import RECIPE as VISION
+from tests.backends import only_on
 
 # In a process that cannot import the recipes: loads both forms, generates, and leaves the logits.
 _STRANGER = """
@@ -99,7 +100,10 @@ def trained_logits(folder):
     return keras.ops.convert_to_numpy(model(ids))
 
 
-@pytest.mark.parametrize("arch", ["gpt2", "llama"])
+ONE_IS_ENOUGH = only_on("jax", reason="one model of a kind is enough on the slower backends")
+
+
+@pytest.mark.parametrize("arch", ["gpt2", pytest.param("llama", marks=ONE_IS_ENOUGH)])
 def test_a_language_model_generates_text_without_the_recipes(tiny_options, tmp_path, arch):
     prompt = "the rate "
     options = ["--remat=blocks", "--loss-block=12"] if arch == "llama" else []
@@ -118,6 +122,7 @@ def test_a_language_model_generates_text_without_the_recipes(tiny_options, tmp_p
         assert text.startswith(prompt)
 
 
+@ONE_IS_ENOUGH
 def test_a_model_of_bare_tokens_generates_tokens(tiny_options, tmp_path):
     np.tile(np.arange(40, dtype=np.uint16), 60).tofile(tmp_path / "t.bin")
     RECIPE.main([*tiny_options, f"--data={tmp_path / 't.bin'}", "--name=r", "--vocabulary=40"])
@@ -166,7 +171,7 @@ if "vit" in folder:
 """
 
 
-@pytest.mark.parametrize("name", ["resnet8", "vit-micro"])
+@pytest.mark.parametrize("name", ["resnet8", pytest.param("vit-micro", marks=ONE_IS_ENOUGH)])
 def test_a_classifier_takes_raw_images_without_the_recipes(tmp_path, monkeypatch, name, backend):
     monkeypatch.setitem(image_models.MODELS, "resnet8", image_models.ResNet((1, 1), (4, 8)))
     monkeypatch.setitem(image_models.MODELS, "vit-micro", image_models.ViT(1, 8, 2))

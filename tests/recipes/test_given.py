@@ -1,6 +1,5 @@
 """Options that contradict one another, or the run that is resumed, are refused in one line."""
 
-import keras
 import pytest
 
 from benchmarks import overhead, paper_sizes, probe_overhead, tokenizing
@@ -8,11 +7,10 @@ from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import build
 from recipes.common.command_line.settings import MOST_STEPS
 from recipes.common.results.run_folder import RunFolder
+from tests.backends import only_on
 from tests.recipes import tiny
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="options do not depend on the backend"
-)
+pytestmark = only_on("jax", reason="options do not depend on the backend")
 
 
 def refused(main, argv, capsys):

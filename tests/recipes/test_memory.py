@@ -2,16 +2,16 @@
 
 import json
 
-import keras
 import pytest
 
 from benchmarks.closed_forms import PATH, closed_form
+from tests.backends import only_on
 
 ROWS = json.loads(PATH.read_text("utf-8"))["rows"]
 TOLERANCE = 0.15
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="models without values need JAX")
+@only_on("jax", reason="models without values need JAX")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['model']} {row['target']}")
 def test_closed_forms_are_near_the_compilers_peak(row):
     found = closed_form(row)

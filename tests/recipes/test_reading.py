@@ -12,7 +12,6 @@ import struct
 import tracemalloc
 import zlib
 
-import keras
 import pytest
 import zstandard
 
@@ -26,10 +25,9 @@ from recipes.common.files.reading import (
     read_json,
     regular_file,
 )
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="files do not depend on the backend"
-)
+pytestmark = only_on("tensorflow", reason="files do not depend on the backend")
 
 COMPRESS = {
     ".gz": gzip.compress,

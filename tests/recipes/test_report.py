@@ -9,7 +9,6 @@ import struct
 import subprocess
 import zlib
 
-import keras
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -25,10 +24,9 @@ from recipes.report.page import build_page
 from recipes.report.probes import fit_rows
 from recipes.report.reading import read
 from recipes.report.training import group, labels
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="reports do not depend on the backend"
-)
+pytestmark = only_on("jax", reason="reports do not depend on the backend")
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "path"}
 BROWSER = next(

@@ -6,7 +6,6 @@ import dataclasses
 import io
 import json
 
-import keras
 import numpy as np
 import pytest
 
@@ -26,10 +25,9 @@ from recipes.common.results.runs import Curves, read_run
 from recipes.gpt.recipe import GPTConfig
 from recipes.report.training import group
 from recipes.vision.config import VisionConfig
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="files do not depend on the backend"
-)
+pytestmark = only_on("jax", reason="files do not depend on the backend")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

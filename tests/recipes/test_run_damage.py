@@ -3,7 +3,6 @@
 import hashlib
 import json
 
-import keras
 import numpy as np
 import pytest
 
@@ -12,11 +11,10 @@ from recipes.common.command_line.errors import InputError
 from recipes.common.files.fingerprint import update
 from recipes.common.files.writing import discard_partials, replace_folder
 from recipes.common.results.run_folder import RunFolder
+from tests.backends import only_on
 from tests.recipes.tiny import TinyConfig
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="files do not depend on the backend"
-)
+pytestmark = only_on("jax", reason="files do not depend on the backend")
 
 
 def test_a_second_process_and_a_second_run_of_one_name_are_refused(tmp_path):

@@ -6,7 +6,6 @@ import os
 import time
 from collections import Counter
 
-import keras
 import numpy as np
 import pytest
 
@@ -16,10 +15,9 @@ from recipes.text.documents import SEPARATOR, Documents, read_paths, standard_li
 from recipes.text.tokenizer import _without_long_words, encode, train_tokenizer
 from recipes.text.tokens import load_corpus
 from recipes.text.unigram import unigram_loss
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="text does not depend on the backend"
-)
+pytestmark = only_on("tensorflow", reason="text does not depend on the backend")
 
 
 def test_standard_library_is_large_and_leaves_tests_out():

@@ -17,7 +17,6 @@ import tracemalloc
 import zlib
 from pathlib import Path
 
-import keras
 import numpy as np
 import psutil
 import pytest
@@ -35,10 +34,9 @@ from recipes.tokenize import index as index_of_shards
 from recipes.tokenize import recipe as tokenize
 from recipes.tokenize import sharding
 from recipes.tokenize.encoding import encode_in_order
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="no tokens depend on the backend"
-)
+pytestmark = only_on("jax", reason="no tokens depend on the backend")
 
 ROOT = Path(recipes.__file__).parent.parent
 

@@ -1,16 +1,14 @@
 """Noise that does not vanish: exact expectations, simulated hitting times, and a counterexample."""
 
-import keras
 import numpy as np
 import pytest
 from scipy import integrate
 
 from benchmarks.step_families import NOISY, Noisy
 from keras_h0h1.theory import Smoothness, bounds, bounds_noise
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="in NumPy alone: one backend is enough"
-)
+pytestmark = only_on("jax", reason="in NumPy alone: one backend is enough")
 
 
 def test_one_step_and_its_exact_expectation():

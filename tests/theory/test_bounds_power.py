@@ -1,15 +1,13 @@
 """Bounds for rho above 1: a thousand random problems each, and every guard."""
 
-import keras
 import numpy as np
 import pytest
 
 from benchmarks.step_families import BARRIERS, Barriers
 from keras_h0h1.theory import Smoothness, bounds, bounds_power
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="in NumPy alone: one backend is enough"
-)
+pytestmark = only_on("jax", reason="in NumPy alone: one backend is enough")
 
 
 SQUARE = Smoothness(1, 1, rho=2)

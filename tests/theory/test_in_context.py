@@ -8,11 +8,10 @@ import keras_h0h1
 from benchmarks import network_instances as instances
 from keras_h0h1.theory import bounds, certify, problems
 from keras_h0h1.theory._autodiff import value_and_hessian
+from tests.backends import only_on
 from tests.theory import networks
 
-numpy_only = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="in NumPy alone: one backend is enough"
-)
+numpy_only = only_on("jax", reason="in NumPy alone: one backend is enough")
 MAKERS = [instances.linear_attention, instances.softmax_attention]
 
 

@@ -2,7 +2,6 @@
 
 import time
 
-import keras
 import numpy as np
 import pytest
 
@@ -10,10 +9,9 @@ from benchmarks import networks
 from benchmarks.network_assumptions import DROPPED
 from benchmarks.network_instances import KINDS
 from keras_h0h1.theory import certify
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="in NumPy alone: one backend is enough"
-)
+pytestmark = only_on("jax", reason="in NumPy alone: one backend is enough")
 
 
 @pytest.mark.parametrize("name", DROPPED)

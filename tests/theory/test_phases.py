@@ -1,16 +1,14 @@
 """Where the sharpness turns: closed forms against eigenvalues and against gradient flow."""
 
-import keras
 import numpy as np
 import pytest
 
 from keras_h0h1.theory import problems
 from recipes.theory.phases import turning
 from recipes.theory.sharpness import flow
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="in NumPy alone: one backend is enough"
-)
+pytestmark = only_on("jax", reason="in NumPy alone: one backend is enough")
 
 
 def on_the_line(problem, products):

@@ -10,6 +10,9 @@ from rich.console import Console
 from keras_h0h1.theory import bounds, problems
 from recipes.theory import schedules
 from recipes.theory.recipe import EXPERIMENTS, Theory, main, run
+from tests.backends import only_on
+
+pytestmark = only_on("tensorflow", "jax", reason="on PyTorch its eager steps take two minutes")
 
 QUICK = ("separation", "bounds", "sharpness", "two_layer", "chains", "powers")
 QUICK += ("exponents", "networks", "phases")

@@ -15,6 +15,7 @@ from keras_h0h1.polyak import (
     norm_constrained_peak_gap,
 )
 from keras_h0h1.schedules import NormConstrainedLearningRate
+from tests.backends import only_on
 from tests.core.optimizers_family.test_reference import RTOL
 
 # Losses above, at and below a peak at 3 (f_star = 0.5), far below f_star, and at the start again.
@@ -46,7 +47,7 @@ def test_rates(first_gap, float64):
     assert max(expected) == pytest.approx(0.25) == expected[2]
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="no backend: once is enough")
+@only_on("jax", reason="no backend: once is enough")
 @pytest.mark.parametrize(
     ("first_gap", "first_factor"), [(10.8, 0.01), (2.0, 0.1), (100.0, 0.01), (7.0, 0.5)]
 )

@@ -1,14 +1,12 @@
 """Programs as text: operations as XLA counts them, and messages and loops by hand."""
 
-import keras
 import pytest
 
 from recipes.compilers.account import account
 from recipes.compilers.hlo import parse
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="reads programs; once is enough"
-)
+pytestmark = only_on("jax", reason="reads programs; once is enough")
 
 
 def _convolved(stride, padding, dilation, groups):

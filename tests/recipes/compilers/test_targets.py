@@ -20,10 +20,9 @@ from recipes.gpt.scale import build_model, compile_for_training
 from recipes.gpt.target import compile_step
 from recipes.vision.dry_run import data_without_pixels
 from recipes.vision.recipe import RECIPE as VISION
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="only JAX compiles for devices that are not here"
-)
+pytestmark = only_on("jax", reason="only JAX compiles for devices that are not here")
 SMALL = models.Size(layers=1, width=128, heads=4, intermediate=256)
 TPU, GPU = "tpu-v5e:2x2", "h100:1"
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,10 +10,9 @@ from recipes.vision.data import ImageData, Split
 from recipes.vision.data.fingerprint import fingerprint
 from recipes.vision.data.folder import Decoded
 from recipes.vision.data.imagenet32 import Chunks
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="data does not depend on the backend"
-)
+pytestmark = only_on("jax", reason="data does not depend on the backend")
 
 
 def data_of(images, labels=None):

@@ -12,7 +12,6 @@ import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,10 +20,9 @@ from recipes.common.command_line.errors import InputError
 from recipes.vision.data import folder, imagenet32, images
 from recipes.vision.data.idx import read_idx
 from recipes.vision.data.pickles import load_pickle, planes_to_images
+from tests.backends import only_on
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="readers do not depend on the backend"
-)
+pytestmark = only_on("tensorflow", reason="readers do not depend on the backend")
 
 
 @pytest.fixture(autouse=True)

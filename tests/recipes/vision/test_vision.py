@@ -22,6 +22,7 @@ from recipes.vision import model as models
 from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.data import load_images
 from recipes.vision.recipe import RECIPE
+from tests.backends import only_on
 
 ROOT = Path(__file__).parents[3]
 
@@ -186,44 +187,50 @@ def test_the_average_follows_its_formula(tiny, tmp_path):
 
 # Records the losses of twenty updates from given weights; run on another backend.
 _LOSSES = """
-import sys
+import json, sys
 from recipes.vision import model as models
 from recipes.vision.recipe import RECIPE
 models.MODELS["resnet8"] = models.ResNet((1, 1), (4, 8))
 models.MODELS["vit-micro"] = models.ViT(1, 8, 2)
-RECIPE.main(sys.argv[1:])
+for options in json.loads(sys.argv[1]):
+    RECIPE.main(options)
 """
 
 
-@pytest.mark.parametrize("model", ["resnet8", "vit-micro"])
-def test_the_first_losses_are_those_of_the_other_backend(tiny, tmp_path, model, backend):
-    if backend == "jax":
-        pytest.skip("TensorFlow and PyTorch compare themselves with JAX")
-    other = "jax"
-    pytest.importorskip(other)
-    RECIPE.main([*tiny, f"--model={model}", "--steps=1", "--name=start"])
-    weights = tmp_path / "start.weights.h5"
-    keras.saving.load_model(tmp_path / "runs" / "start" / "model.keras").save_weights(weights)
-    options = [
-        *tiny, f"--model={model}", "--steps=20", "--eval-every=20", "--schedule=h0h1",
-        f"--initial-weights={weights}", "--label-smoothing=0.1", "--peak-lr=0.01", "--jit=off",
-    ]  # fmt: skip
-    RECIPE.main([*options, "--name=here"])
-    environment = {**os.environ, "KERAS_BACKEND": other, "PYTHONPATH": str(ROOT)}
+@only_on("tensorflow", "torch", reason="TensorFlow and PyTorch compare themselves with JAX")
+def test_the_first_losses_are_those_of_the_other_backend(tiny, tmp_path):
+    pytest.importorskip("jax")
+    names = ("resnet8", "vit-micro")
+    elsewhere = []
+    for model in names:
+        RECIPE.main([*tiny, f"--model={model}", "--steps=1", f"--name={model}-start"])
+        weights = tmp_path / f"{model}.weights.h5"
+        started = tmp_path / "runs" / f"{model}-start" / "model.keras"
+        keras.saving.load_model(started).save_weights(weights)
+        options = [
+            *tiny, f"--model={model}", "--steps=20", "--eval-every=20", "--schedule=h0h1",
+            f"--initial-weights={weights}", "--label-smoothing=0.1", "--peak-lr=0.01", "--jit=off",
+        ]  # fmt: skip
+        RECIPE.main([*options, f"--name={model}-here"])
+        elsewhere.append([*options, f"--name={model}-there"])
     subprocess.run(
-        [sys.executable, "-c", _LOSSES, *options, "--name=there"],
-        env=environment,
+        [sys.executable, "-c", _LOSSES, json.dumps(elsewhere)],
+        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         check=True,
         capture_output=True,
         timeout=300,
     )
-    here, there = (rows(tmp_path / "runs" / name / "metrics.csv") for name in ("here", "there"))
-    assert len(here) == len(there) == 20
-    np.testing.assert_allclose(
-        [row["loss"] for row in here], [row["loss"] for row in there], atol=1e-4, rtol=0
-    )
-    assert here[0]["loss"] != here[-1]["loss"]
+    for model in names:
+        here, there = (
+            rows(tmp_path / "runs" / f"{model}-{place}" / "metrics.csv")
+            for place in ("here", "there")
+        )
+        assert len(here) == len(there) == 20
+        np.testing.assert_allclose(
+            [row["loss"] for row in here], [row["loss"] for row in there], atol=1e-4, rtol=0
+        )
+        assert here[0]["loss"] != here[-1]["loss"]
 
 
 @pytest.mark.parametrize("library", models.LIBRARIES)
@@ -317,6 +324,7 @@ def test_the_table_has_accuracies_with_their_spread():
     assert "perplexity" not in row and row["diverged"] == "1 of 3"
 
 
+@only_on("jax", reason="comparing is the same on each; tests/recipes/test_compare.py runs on all")
 def test_compares_models_and_schedules(tiny, tmp_path, capsys):
     options = [o for o in tiny if not o.startswith("--model")]
     table = compare_main(["vision", *options, "--schedules=none,h0h1", "--seeds=1", "--steps=2"])
