@@ -80,7 +80,7 @@ class Keras:
         marks = _Marks(marked)
         # Keras takes a generator, and no other iterator.
         batches = (batch for batch in itertools.islice(self.batches, steps))
-        self.model.fit(batches, steps_per_epoch=steps, verbose=0, callbacks=[marks])
+        self.model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[marks])
         return marks
 
     def start(self) -> dict:

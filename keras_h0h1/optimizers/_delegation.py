@@ -1,6 +1,7 @@
 """A wrapper that offers what the wrapped optimizer offers."""
 
 import inspect
+import warnings
 from typing import Any
 
 import keras
@@ -103,7 +104,10 @@ class DelegatingOptimizer(keras.optimizers.Optimizer):
 
     def __repr__(self) -> str:
         inner = self.inner_optimizer
-        options = inner.get_config()
+        with warnings.catch_warnings():
+            # `MultiOptimizer` warns that a `lambda` is unsafe to save; nothing is saved here.
+            warnings.filterwarnings("ignore", "The object being serialized", UserWarning)
+            options = inner.get_config()
         options.pop("name", None)
         if "learning_rate" in options:
             options["learning_rate"] = inner._learning_rate

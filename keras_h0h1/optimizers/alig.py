@@ -55,7 +55,7 @@ class ALIG(FlatOptimizer):
     >>> w = keras.Variable([8.0])
     >>> optimizer = ALIG(max_learning_rate=1.0, momentum=0.5)
     >>> optimizer.apply([2.0 * ops.convert_to_tensor(w)], [w], loss=w[0] * w[0])
-    >>> round(float(optimizer.effective_learning_rate), 4), round(float(w[0]), 4)
+    >>> round(float(optimizer.effective_learning_rate), 4), round(float(w.numpy()[0]), 4)
     (0.25, 2.0)
 
     References:

@@ -29,7 +29,7 @@ def measure(case: Case, config: Smoothness, batches, probe_batch, folder: Path) 
         tol=0.02,
         csv_path=folder / f"{name}.csv",
     )
-    model.fit(batches, steps_per_epoch=config.steps, epochs=1, verbose=0, callbacks=[probe])
+    model.fit(batches, steps_per_epoch=config.steps, shuffle=False, verbose=0, callbacks=[probe])
     return probe
 
 

@@ -3,6 +3,7 @@
 import os
 import pickle
 import resource
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,12 @@ def in_child(
         The result and `None`; or `None` and the signal, or status, that the child died of.
     """
     reading, writing = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        # JAX and Python 3.12 warn of threads, whose locks the child may find taken. A child that
+        # waits for one is ended by the timer of `prepare`, and counts as a hang.
+        warnings.filterwarnings("ignore", ".*fork", RuntimeWarning)
+        warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+        child = os.fork()
     if not child:
         os.close(reading)
         try:

@@ -107,12 +107,26 @@ def test_more_layers_than_the_file_holds_however_small(members, tmp_path, monkey
         load_checkpoint(packed(members, tmp_path, change))
 
 
-@pytest.mark.parametrize("shape", [(2**62,), (2**40, 2**40), (-1,), (0, 2**62), (2**62, 0)])
+# The last three have as many values as follow, by their product.
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2**62,),
+        (2**40, 2**40),
+        (-1,),
+        (0, 2**62),
+        (2**62, 0),
+        (-1, -16),
+        (-4, -4),
+        (16, *[1] * 32),
+    ],
+)
 def test_an_array_that_the_file_cannot_hold(members, tmp_path, shape):
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     start = np.lib.format.magic(1, 0) + len(header).to_bytes(2, "little") + header
     path = packed(members, tmp_path, **{"00000.npy": start + bytes(64)})
-    with pytest.raises(InputError, match=r"Received: .*step-0000003\.npz"):
+    # Before the model is made: its variables are compared with the arrays' shapes as well.
+    with pytest.raises(InputError, match=r"An array of shape .* takes .*Received: .*-0000003\.npz"):
         load_checkpoint(path)
 
 

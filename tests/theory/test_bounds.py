@@ -252,10 +252,10 @@ def test_adaptive_gd_on_mini_batches_never_moves_away(float64):
     first = distance
     for k in range(60):
         batch = batches[k % 3]
-        loss = batch.value(w.value)
+        loss = float(keras.ops.convert_to_numpy(batch.value(w.value)))
         optimizer.apply([batch.gradient(w.value)], [w], loss=loss)
         after = np.sum((keras.ops.convert_to_numpy(w.value) - w_star) ** 2)
-        bound = bounds.interpolated_distance(Smoothness(H0, H1), distance, float(loss))
+        bound = bounds.interpolated_distance(Smoothness(H0, H1), distance, loss)
         assert after <= bound * (1 + 1e-12)
         distance = after
     assert distance < 0.9 * first

@@ -15,6 +15,8 @@ numpy_only = only_on("jax", reason="in NumPy alone: one backend is enough")
 MAKERS = [instances.linear_attention, instances.softmax_attention]
 
 
+# A drawn task may have one token.
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="matmul is float32 on PyTorch")
 @pytest.mark.parametrize(
     ("make", "loss"),

@@ -26,7 +26,9 @@ def run(optimizer, problem, steps=STEPS, before_step=None):
         if before_step is not None:
             before_step(step)
         gradients = [ops.convert_to_tensor(g, dtype=keras.config.floatx()) for g in gradients]
-        optimizer.apply(gradients, variables, loss=ops.convert_to_tensor(loss, dtype="float64"))
+        optimizer.apply(
+            gradients, variables, loss=ops.convert_to_tensor(loss, dtype=keras.config.floatx())
+        )
         losses.append(loss)
         rates.append(float(optimizer.effective_learning_rate))
     return losses, rates, [ops.convert_to_numpy(v) for v in variables]

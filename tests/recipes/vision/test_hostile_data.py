@@ -76,6 +76,16 @@ def test_an_npz_of_zeros_is_refused_by_its_size(tmp_path):
     assert "larger than" in refused(imagenet32._read_npz, path)
 
 
+def test_an_npz_of_more_than_a_batch_is_refused_by_its_size(tmp_path, monkeypatch):
+    """However little it is compressed."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 3072)).astype(np.uint8)
+    path = tmp_path / "batch.npz"
+    np.savez(path, data=images, labels=np.ones(4, int))
+    np.testing.assert_array_equal(imagenet32._read_npz(path)["data"], images)
+    monkeypatch.setattr(imagenet32, "_BATCH", 3 * 3072)
+    assert "larger than" in refused(imagenet32._read_npz, path)
+
+
 @pytest.mark.parametrize("header", [b"{'descr': (((", b"{'descr': '|u1', 'shape': (2,", b"\x00"])
 def test_a_header_that_numpy_cannot_parse_is_refused(tmp_path, header):
     import zipfile
@@ -84,7 +94,8 @@ def test_a_header_that_numpy_cannot_parse_is_refused(tmp_path, header):
     with zipfile.ZipFile(path, "w") as archive:
         head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
         archive.writestr("data.npy", head)
-    refused(imagenet32._read_npz, path)
+    # By the reader of headers, which checkpoints and token files have too.
+    assert "no sound .npy header" in refused(imagenet32._read_npz, path)
 
 
 def test_an_idx_header_beyond_the_family_is_refused(tmp_path):
