@@ -219,8 +219,8 @@ def test_what_the_readme_says(measures, tmp_path):
             excess.append(100 * (_loss(name, ours, grid[place], 0) / best - 1))
     text = summary.sentence(measures)
     low, high = np.mean(expected), np.mean(excess)
-    assert low < 0 and f"they end {-low:.1f}% below the loss of a linear warm-up" in text
-    assert high < 0 and f"{-high:.1f}% below (95% interval" in text and "on 2 small" in text
+    assert low < 0 and f"the final loss is {-low:.1f}% below that of a linear" in text
+    assert high < 0 and f"and {-high:.1f}% below it at peak rates" in text and "on 2 small" in text
     lines = summary.table(measures).splitlines()
     row = f"| linear, best length | {low:+.2f} | {np.mean(excess[::2]):+.2f} |"
     assert lines[2].startswith(row)

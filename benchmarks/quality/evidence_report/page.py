@@ -98,9 +98,11 @@ def _about(measures: Measures, situations: Measures) -> str:
     hours = sum(record["processor_seconds"] for record in found) / 3600
     diverged = sum(record["diverged"] for record in found)
     seeds = sorted({record["identity"]["seed"] for record in found})
+    names = measures.workloads
     return (
-        f"From {len(found)} trials with {len(measures.workloads)} workloads, seeds "
-        f"{', '.join(map(str, seeds))}; {diverged} diverged and count as the trivial predictor. "
+        f"From {len(found)} trials on {len(names)} {_counted(names)}, seeds "
+        f"{', '.join(map(str, seeds))}. Trials that diverged: {diverged}; they count as the "
+        "trivial predictor. "
         f"{hours:.1f} hours of a processor. Processor: {', '.join(processors)}. "
         f"Versions: {'; '.join(versions)}. How, and what was decided beforehand: "
         "`benchmarks/quality/PROTOCOL.md`. Written by "

@@ -36,23 +36,29 @@ def at_high_rates(
     return over_workloads(excess for excess in found if excess is not None)
 
 
-def _words(interval: Interval) -> str:
+def _words(interval: Interval) -> tuple[str, str]:
+    """`0.1% above`, and the interval in brackets where it has ends."""
     side = "below" if interval.mean < 0 else "above"
-    ends = f" (95% interval {interval.low:+.1f} to {interval.high:+.1f})"
-    return f"{abs(interval.mean):.1f}% {side}{ends if interval.low == interval.low else ''}"
+    ends = f" (95% interval {interval.low:+.1f} to {interval.high:+.1f}%)"
+    return f"{abs(interval.mean):.1f}% {side}", ends if interval.low == interval.low else ""
 
 
 def sentence(measures: Measures) -> str:
-    """The README's first sentence."""
+    """The README's first sentence.
+
+    Raises:
+        InputError: If no workload is complete.
+    """
     best = at_best_rates(measures, SELF_TUNED, LINEAR)
     high = at_high_rates(measures, SELF_TUNED, LINEAR, PLACES)
     if best is None or high is None:
         raise InputError(f"There are no complete workloads. Received: {measures.folder}")
+    (best_side, best_ends), (high_side, high_ends) = _words(best), _words(high)
     return (
         "Learning rates that follow the loss, for Keras 3 on TensorFlow, JAX and PyTorch: on "
-        f"{len(measures.workloads)} small workloads, with nothing tuned but the peak rate, they "
-        f"end {_words(best)} the loss of a linear warm-up whose length was tuned for each, and "
-        f"{_words(high)} it at peak rates 3 and 10 times too high."
+        f"{len(measures.workloads)} small workloads, with nothing tuned but the peak rate, the "
+        f"final loss is {best_side} that of a linear warm-up whose length was tuned for each"
+        f"{best_ends}, and {high_side} it at peak rates 3 and 10 times too high{high_ends}."
     )
 
 
