@@ -11,7 +11,7 @@ from benchmarks.steps.cases import CLASSES, OPTIMIZER, Case
 from benchmarks.steps.weights import take
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
 from recipes.common.training.optimizers import jit_compile
-from recipes.gpt._xla import suit_compiler
+from recipes.gpt.scale import suit_compiler
 
 # Steps whose losses are compared: three updates, and the loss after them.
 COMPARED = 4
