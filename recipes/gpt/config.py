@@ -61,7 +61,7 @@ class GPTConfig(Scale, Training):
     size: Literal[tuple(SIZES)] = option(
         "demo",
         "demo: 4 layers of width 128, for two CPU cores; 3m and 10m: millions of weights,"
-        " for the CPU as well; 70m, 160m, 410m: the paper's",
+        " for the CPU as well; 70m, 160m, 410m: the paper's; 1.3b: 24 layers of width 2048",
     )
     vocabulary: int | None = option(
         None,

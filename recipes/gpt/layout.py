@@ -14,3 +14,18 @@ LAYOUT = {
     r".*feedforward_(intermediate|gate)_dense/bias": ("model",),
     r".*feedforward_output_dense/kernel": ("model", None),
 }
+
+# ZeRO's third stage (Rajbhandari et al., arXiv 1910.02054), also called FSDP: each weight is cut
+# over the replicas, and what Keras' optimizers keep for it is cut as the weight is. XLA gathers a
+# weight where it is used and sums its gradient into the shards. Of optimizer state alone Keras
+# 3.15 has no layout: its variables take that of their weight, whatever a `LayoutMap` says. Cut is
+# always the model's width, which many devices divide where they do not divide the vocabulary.
+SHARDED = {
+    r".*token_embedding/embeddings": (None, "batch"),
+    r".*token_embedding/reverse_embeddings": ("batch", None),
+    r".*position_embedding/(position_)?embeddings": (None, "batch"),
+    r".*self_attention/(query|key|value)/kernel": ("batch", None, None),
+    r".*self_attention/attention_output/kernel": (None, None, "batch"),
+    r".*feedforward_(intermediate|gate)_dense/kernel": ("batch", None),
+    r".*feedforward_output_dense/kernel": (None, "batch"),
+}

@@ -11,6 +11,8 @@ SIZES = {
     "70m": Size(6, 512, 8, 1536),
     "160m": Size(12, 768, 12, 2048),
     "410m": Size(24, 1024, 16, 2816),
+    # Depth and width of GPT-3 XL (Brown et al., arXiv 2005.14165), about 2.75 times as wide inside.
+    "1.3b": Size(24, 2048, 16, 5632),
 }
 
 

@@ -27,7 +27,7 @@ from recipes.gpt.scale import (
     choose_configured_attention,
     language_model_of,
     prepare,
-    undo_rematerialise,
+    unprepare,
 )
 from recipes.gpt.target import dry_run_for_target
 from recipes.text.batches import TokenBatches, validation_windows
@@ -81,7 +81,7 @@ class GPTExperiment(Experiment):
     def export(self, model: keras.Model) -> None:
         """Writes `model.keras` and `preset/`, both with the tokenizer."""
         language_model = language_model_of(model)
-        undo_rematerialise(language_model)
+        unprepare(language_model)
         task = export_task(
             self.devices.unshard(language_model),
             self.config.arch,

@@ -11,7 +11,9 @@ from recipes.common.command_line.options import option
 from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.training.attention import flash_available, switch_off_where_wrong
 from recipes.common.training.optimizers import build_adamw, jit_compile
+from recipes.common.training.products import on_all_axes
 from recipes.compilers.options import ForTarget
+from recipes.gpt._xla import suit_compiler
 from recipes.gpt.architectures import ARCHITECTURES
 from recipes.gpt.cost import HARDWARE
 from recipes.gpt.losses import BlockedTraining, MeanOfLosses
@@ -142,7 +144,7 @@ def rematerialise(language_model: keras.Model) -> None:
 
 
 def undo_rematerialise(language_model: keras.Model) -> None:
-    """Gives the blocks their own `call` again, before the backbone is put into another model."""
+    """Gives the blocks their own `call` again."""
     for block in language_model.get_layer("next_token").backbone.transformer_layers:
         if isinstance(block.call, _Rematerialised):
             block.call = block.call.call
@@ -200,9 +202,16 @@ def compile_for_training(
 
 def prepare(model: keras.Model, config) -> keras.Model:
     """What is not saved with a model: to be done after it was built and after it was loaded."""
+    suit_compiler(language_model_of(model))
     if config.remat == "blocks":
         rematerialise(language_model_of(model))
     return model
+
+
+def unprepare(language_model: keras.Model) -> None:
+    """Undoes `prepare`, before the backbone is put into another model."""
+    undo_rematerialise(language_model)
+    on_all_axes(language_model)
 
 
 def language_model_of(model: keras.Model) -> keras.Model:

@@ -1,0 +1,119 @@
+"""Products on two axes give what the layers themselves give."""
+
+import keras
+import numpy as np
+import pytest
+
+from recipes.common.training.products import contracted_axes, on_all_axes, on_two_axes
+from recipes.compilers.deferred import deferred
+from recipes.compilers.step import lower_step
+from recipes.gpt import _xla
+from recipes.gpt.model import Size, build_language_model
+from recipes.gpt.scale import rematerialise
+
+VOCABULARY, CONTEXT = 50, 12
+
+
+def language_model(arch):
+    keras.utils.set_random_seed(0)
+    return build_language_model(arch, Size(2, 16, 2, 24), VOCABULARY, CONTEXT)
+
+
+def tokens():
+    windows = np.random.default_rng(0).integers(0, VOCABULARY, (3, CONTEXT + 1), "int32")
+    return windows[:, :-1], windows[:, 1:]
+
+
+def compiled(model):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
+    return model
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "llama"])
+@pytest.mark.parametrize("remat", [False, True])
+def test_values_and_gradients_are_those_of_the_layers(arch, remat):
+    x, y = tokens()
+    models = [compiled(language_model(arch)) for _ in range(2)]
+    on_two_axes(models[1])
+    if remat:
+        rematerialise(models[1])
+    plain, flat = (model.predict_on_batch(x) for model in models)
+    np.testing.assert_allclose(flat, plain, rtol=1e-5, atol=1e-5)
+    before = [keras.ops.convert_to_numpy(w).copy() for w in models[0].trainable_variables]
+    for model in models:
+        model.train_on_batch(x, y)
+    # At rate 1 the weights moved by their gradients.
+    pairs = zip(models[0].trainable_variables, models[1].trainable_variables, strict=True)
+    for old, (one, other) in zip(before, pairs, strict=True):
+        moved, found = (keras.ops.convert_to_numpy(w) - old for w in (one, other))
+        # A shift of all keys alone has no gradient: rounding is all that there is to compare.
+        if "key/bias" not in one.path:
+            assert np.abs(moved).max() > 0, one.path
+        np.testing.assert_allclose(found, moved, rtol=1e-4, atol=1e-6, err_msg=one.path)
+
+
+@pytest.mark.parametrize(
+    "equation, shape, output, bias",
+    [
+        ("abc,cde->abde", (2, 3, 4), (None, 5, 6), "de"),
+        ("abcd,cde->abe", (2, 3, 4, 5), (None, 6), "e"),
+        ("bqm,muh->bquh", (2, 3, 4), (None, 5, 6), None),
+    ],
+)
+def test_an_einsum_is_numpys(equation, shape, output, bias):
+    layer = keras.layers.EinsumDense(equation, output, bias_axes=bias, activation="relu")
+    random = np.random.default_rng(0)
+    x = random.standard_normal(shape)
+    model = keras.Sequential([keras.Input(shape[1:]), layer])
+    weights = [random.standard_normal(w.shape) for w in layer.weights]
+    layer.set_weights(weights)
+    on_two_axes(model)
+    on_two_axes(model)
+    expected = np.einsum(equation, x, weights[0]) + (weights[1] if bias else 0.0)
+    found = keras.ops.convert_to_numpy(layer(x.astype("float32")))
+    np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-5, atol=1e-5)
+
+
+def test_products_of_another_form_are_left_alone():
+    layer = keras.layers.EinsumDense("abc,dce->abde", (None, 3, 5))
+    model = keras.Sequential([keras.Input((2, 4)), layer])
+    own = layer.call
+    on_two_axes(model)
+    assert contracted_axes("abc,dce->abde") == 0 and layer.call == own
+
+
+def test_nothing_is_left_after_undoing_and_nothing_is_saved():
+    model = language_model("gpt2")
+    config, own = model.get_config(), [layer.call for layer in model._flatten_layers()]
+    on_two_axes(model)
+    assert [layer.call for layer in model._flatten_layers()] != own
+    assert model.get_config() == config
+    on_all_axes(model)
+    assert [layer.call for layer in model._flatten_layers()] == own
+
+
+def test_they_are_for_jax_on_a_cpu(monkeypatch):
+    model = language_model("gpt2")
+    own = [layer.call for layer in model._flatten_layers()]
+    monkeypatch.setattr(_xla, "cpu_only", lambda: False)
+    _xla.suit_compiler(model)
+    assert [layer.call for layer in model._flatten_layers()] == own
+    monkeypatch.undo()
+    on_jax = keras.backend.backend() == "jax"
+    assert not on_jax or _xla.cpu_only()
+    _xla.suit_compiler(model)
+    assert ([layer.call for layer in model._flatten_layers()] != own) == on_jax
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="reads what JAX's compiler made")
+def test_the_compiler_copies_less():
+    def copies(change):
+        model = compiled(deferred(lambda: language_model("gpt2")))
+        change(model)
+        shape = (4, CONTEXT), "int32"
+        text = lower_step(model, (shape, shape)).compile().as_text()
+        keras.utils.clear_session()
+        return text.count(" copy(") + text.count(" transpose(")
+
+    assert copies(on_two_axes) < 0.75 * copies(lambda model: None)
