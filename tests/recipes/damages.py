@@ -5,12 +5,12 @@ three and four, evaluations after none, two and four.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from recipes.common.checkpoints.folder import CheckpointFolder
+from tests.fifos import make_fifo
 
 # By name: those after which the run goes on as if nothing had happened, with what is said about
 # it, and those that are refused, with the words of the line.
@@ -83,7 +83,7 @@ def dangling_link_named_like_a_checkpoint(folder):
 
 @resumed("it is not a file")
 def fifo_named_like_a_checkpoint(folder):
-    os.mkfifo(checkpoint(folder, 9))
+    make_fifo(checkpoint(folder, 9))
 
 
 @resumed("it cannot be read")
@@ -217,7 +217,7 @@ def metrics_is_a_folder(folder):
 @refused("A file is expected")
 def metrics_is_a_fifo(folder):
     (folder / "metrics.csv").unlink()
-    os.mkfifo(folder / "metrics.csv")
+    make_fifo(folder / "metrics.csv")
 
 
 @refused("evaluations of every 2 updates")

@@ -26,6 +26,7 @@ from recipes.common.files.reading import (
     regular_file,
 )
 from tests.backends import only_on
+from tests.fifos import make_fifo
 
 pytestmark = only_on("tensorflow", reason="files do not depend on the backend")
 
@@ -160,7 +161,7 @@ def test_an_empty_file_is_not_compressed_data(file):
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path):
-    os.mkfifo(tmp_path / "fifo.gz")
+    make_fifo(tmp_path / "fifo.gz")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "gone").symlink_to(tmp_path / "nothing")
     assert "not a special file" in refused(read_bytes, tmp_path / "fifo.gz", 100)

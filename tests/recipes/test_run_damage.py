@@ -39,7 +39,17 @@ def test_of_two_runs_begun_at_once_the_second_is_refused(tmp_path):
     assert len(list(first.path.glob("config.json"))) == 1
 
 
-@pytest.mark.parametrize("table", ["1,2\n1,2\n2,2\n3,2\n", "1,2\n3,2\n", "", "a,2\n2,2\n3,2\n"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "1,2\n1,2\n2,2\n3,2\n",
+        "1,2\n3,2\n",
+        "",
+        "a,2\n2,2\n3,2\n",
+        "1,2\n2,2\n3,2\n2,2\n",
+        "1,2\n2,2\n3,2\n4,2\n3,2\n",
+    ],
+)
 def test_rows_doubled_or_missing_are_said(folder, table):
     folder.path.mkdir()
     (folder.path / "metrics.csv").write_text("step,loss\n" + table)
@@ -67,15 +77,22 @@ def test_evaluations_doubled_missing_or_unordered_are_said(folder, steps):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"schedule": "cosine"}, {"steps": "7"}, {"peak_lr": True}, {"unknown": 1}, {"seed": [1]}],
+    ("change", "words"),
+    [
+        ({"schedule": "cosine"}, "schedule has no such value"),
+        ({"steps": "7"}, "steps has no such value"),
+        ({"peak_lr": True}, "peak_lr has no such value"),
+        ({"unknown": 1}, "unknown is no option"),
+        ({"seed": [1]}, "seed has no such value"),
+        ({"steps": -1}, "expected an integer >="),
+    ],
 )
-def test_a_damaged_configuration(folder, change):
+def test_a_damaged_configuration(folder, change, words):
     folder.write_config(TinyConfig())
     assert folder.read_config(TinyConfig, {}).schedule == "auto"
     values = json.loads(folder.config_path.read_text()) | change
     folder.config_path.write_text(json.dumps(values))
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match=f"damaged.*{words}"):
         folder.read_config(TinyConfig, {})
 
 

@@ -35,6 +35,7 @@ from recipes.tokenize import recipe as tokenize
 from recipes.tokenize import sharding
 from recipes.tokenize.encoding import encode_in_order
 from tests.backends import only_on
+from tests.fifos import make_fifo
 
 pytestmark = only_on("jax", reason="no tokens depend on the backend")
 
@@ -790,6 +791,6 @@ def test_nothing_of_others_is_deleted(tmp_path, tokenizer_file, jsonl, capsys):
 
 @pytest.mark.parametrize("name", ["data.txt", "data.jsonl", "data.jsonl.zst", "data.parquet"])
 def test_a_fifo_does_not_hang(tmp_path, name):
-    os.mkfifo(tmp_path / name)
+    make_fifo(tmp_path / name)
     with pytest.raises(InputError, match="special file"):
         texts_of([tmp_path / name])

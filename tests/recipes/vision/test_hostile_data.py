@@ -1,7 +1,6 @@
 """Small files that would take the machine down, run a program, or be read as what they are not."""
 
 import io
-import os
 import pickle
 import struct
 import subprocess
@@ -21,6 +20,7 @@ from recipes.vision.data import folder, imagenet32, images
 from recipes.vision.data.idx import read_idx
 from recipes.vision.data.pickles import load_pickle, planes_to_images
 from tests.backends import only_on
+from tests.fifos import make_fifo
 
 pytestmark = only_on("tensorflow", reason="readers do not depend on the backend")
 
@@ -213,5 +213,5 @@ def test_small_files_that_become_much_are_not_kept(tmp_path, monkeypatch):
 
 
 def test_a_fifo_is_no_image(tmp_path):
-    os.mkfifo(tmp_path / "x.png")
-    refused(folder.decode, tmp_path / "x.png", 8)
+    make_fifo(tmp_path / "x.png")
+    assert "special file" in refused(folder.decode, tmp_path / "x.png", 8)
