@@ -65,7 +65,7 @@ class MoMo(FlatOptimizer):
     >>> w, optimizer = keras.Variable([8.0]), MoMo()
     >>> for _ in range(2):
     ...     optimizer.apply([2.0 * ops.convert_to_tensor(w)], [w], loss=w[0] * w[0])
-    ...     print(round(float(optimizer.effective_learning_rate), 4), round(float(w[0]), 4))
+    ...     print(round(float(optimizer.effective_learning_rate), 4), round(float(w.numpy()[0]), 4))
     0.25 4.0
     0.0069 3.8947
 

@@ -68,7 +68,7 @@ class MoMoAdam(FlatOptimizer):
     >>> from keras_h0h1.optimizers import MoMoAdam
     >>> w, optimizer = keras.Variable([8.0]), MoMoAdam(learning_rate=10.0)
     >>> optimizer.apply([2.0 * ops.convert_to_tensor(w)], [w], loss=w[0] * w[0])
-    >>> round(float(optimizer.effective_learning_rate), 3), round(float(w[0]), 3)
+    >>> round(float(optimizer.effective_learning_rate), 3), round(float(w.numpy()[0]), 3)
     (4.0, 4.0)
 
     References:

@@ -52,7 +52,7 @@ class NGNM(FlatOptimizer):
     >>> from keras_h0h1.optimizers import NGNM
     >>> w, optimizer = keras.Variable([9.0]), NGNM(1.0, momentum=0.9)
     >>> optimizer.apply([2.0 * ops.convert_to_tensor(w)], [w], loss=w[0] * w[0])
-    >>> round(float(optimizer.effective_learning_rate), 4), round(float(w[0]), 4)
+    >>> round(float(optimizer.effective_learning_rate), 4), round(float(w.numpy()[0]), 4)
     (0.3333, 8.4)
 
     References:

@@ -58,7 +58,7 @@ class NGNMD(FlatOptimizer):
     >>> from keras_h0h1.optimizers import NGNMD
     >>> w, optimizer = keras.Variable([8.0]), NGNMD(1.0)
     >>> optimizer.apply([2.0 * ops.convert_to_tensor(w)], [w], loss=w[0] * w[0])
-    >>> round(float(optimizer.effective_learning_rate), 4), round(float(w[0]), 4)
+    >>> round(float(optimizer.effective_learning_rate), 4), round(float(w.numpy()[0]), 4)
     (0.8889, 7.9111)
 
     References:

@@ -62,7 +62,7 @@ class PolyakSGD(FlatOptimizer):
     >>> optimizer = PolyakSGD()
     >>> for _ in range(3):
     ...     optimizer.apply([2.0 * ops.convert_to_tensor(w)], [w], loss=w[0] * w[0])
-    >>> float(w[0])
+    >>> float(w.numpy()[0])
     1.0
 
     References:
