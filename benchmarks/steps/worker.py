@@ -64,8 +64,7 @@ class Worker:
 
     def close(self) -> None:
         """Ends the process."""
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()
 
 
 def main(program: str, case: str) -> None:

@@ -98,6 +98,8 @@ class LearningRateLogger(keras.callbacks.Callback):
         self._scalars = None if tensorboard_dir is None else ScalarWriter(tensorboard_dir)
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        # Of a training that was interrupted: Keras calls no `on_train_end` then.
+        self._close_file()
         if self.csv_path is not None:
             continues = self.append and os.path.exists(self.csv_path)
             if continues:
@@ -131,6 +133,7 @@ class LearningRateLogger(keras.callbacks.Callback):
                 self._header = list(row)
                 self._needs_header = False
             if self._header != list(row):
+                self._close_file()
                 raise ValueError(
                     "The file to append to has other columns, as those of another optimizer or of "
                     f"an earlier version; choose another `csv_path`. Expected {list(row)}. "
@@ -160,11 +163,14 @@ class LearningRateLogger(keras.callbacks.Callback):
             self._scalars.flush()
 
     def on_train_end(self, logs: Logs = None) -> None:
+        self._close_file()
+        if self._scalars is not None:
+            self._scalars.close()
+
+    def _close_file(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = self._csv = None
-        if self._scalars is not None:
-            self._scalars.close()
 
 
 def read_rates(model: keras.Model) -> dict[str, float]:

@@ -143,7 +143,7 @@ def test_logger_to_history_csv_and_tensorboard(tmp_path):
     history = model.fit(
         x, y, batch_size=8, epochs=2, shuffle=False, verbose=0, callbacks=[logger, spy]
     ).history
-    rows = list(csv.DictReader((tmp_path / "rates.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "rates.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows] == logger.history["step"] == list(range(1, 9))
     for field in ("batch_loss", "learning_rate", "learning_rate_factor", "effective_learning_rate"):
         assert [float(row[field]) for row in rows] == logger.history[field]
@@ -167,7 +167,7 @@ def test_logger_appends_after_a_restart(tmp_path):
     model = problems.mlp(_optimizer())
     problems.fit(model, epochs=1, callbacks=[LearningRateLogger(csv_path=path)])
     problems.fit(model, epochs=1, callbacks=[LearningRateLogger(csv_path=path, append=True)])
-    rows = list(csv.DictReader(path.open()))
+    rows = list(csv.DictReader(path.read_text().splitlines()))
     assert [int(row["step"]) for row in rows] == list(range(1, 9))
 
 
