@@ -105,9 +105,7 @@ def _report(options: argparse.Namespace, folder: Path) -> Path:
     path = evidence_report.write_report(study, folder, records.RESULTS.parent / name)
     if study == "evidence":
         measures = Measures(evidence.EVIDENCE, folder).finished()
-        evidence_report.write_summary(
-            measures, root / "README.md", root / "docs" / "figures" / "evidence.png"
-        )
+        evidence_report.write_summary(measures, root)
     return path
 
 

@@ -189,6 +189,14 @@ class Measures:
             if rate in grid
         }
 
+    def mean_shares(self, group: Group) -> dict[int, float]:
+        """The mean over the workloads of `shares`, at places that at least half of them have."""
+        every = [self.shares(name, group) for name in self.workloads]
+        every = [shares for shares in every if shares]
+        places = sorted(set().union(*every)) if every else []
+        values = {p: [shares[p] for shares in every if p in shares] for p in places}
+        return {p: statistics.fmean(v) for p, v in values.items() if 2 * len(v) >= len(every)}
+
     def sensitivity(self, name: str, group: Group) -> float | None:
         """The area between the curve and its minimum, over the grid's width and the room."""
         curve = self.curve(name, group)

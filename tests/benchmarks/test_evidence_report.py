@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import keras
 import numpy as np
@@ -224,15 +225,19 @@ def test_what_the_readme_says(measures, tmp_path):
     lines = summary.table(measures).splitlines()
     row = f"| linear, best length | {low:+.2f} | {np.mean(excess[::2]):+.2f} |"
     assert lines[2].startswith(row)
-    page, figure = tmp_path / "README.md", tmp_path / "figure.png"
-    names = summary.blocks(measures)
-    marked = "".join(f"x\n<!-- {n} -->\nold\n<!-- end of {n} -->\ny\n" for n in names)
-    page.write_text(marked)
-    summary.write_summary(measures, page, figure)
-    assert page.read_text() == summary.replaced(marked, names, "page") and figure.exists()
-    assert "old" not in page.read_text() and text in page.read_text()
+    every = summary.blocks(measures)
+    for name, parts in summary.PAGES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        marked = (f"x\n<!-- {part} -->\nold\n<!-- end of {part} -->\ny\n" for part in parts)
+        (tmp_path / name).write_text("".join(marked))
+    summary.write_summary(measures, tmp_path)
+    assert (tmp_path / summary.FIGURE).stat().st_size > 1000
+    for name, parts in summary.PAGES.items():
+        written = (tmp_path / name).read_text()
+        assert "old" not in written and all(every[part] in written for part in parts)
+    (tmp_path / "README.md").write_text("nothing is marked here")
     with pytest.raises(InputError, match="one pair of the comments"):
-        summary.replaced(marked * 2, names, "page")
+        summary.pages(measures, tmp_path)
 
 
 def test_the_share_that_a_rate_costs(measures):
@@ -242,6 +247,9 @@ def test_the_share_that_a_rate_costs(measures):
     assert set(shares) == set(range(-3, 4))
     expected = (_loss("vit", NONE, grid[5], 0) - lowest) / (TRIVIAL - lowest)
     assert shares[2] == pytest.approx(expected)
+    mean = np.mean([measures.shares(name, (NONE,))[2] for name in NAMES])
+    assert measures.mean_shares((NONE,))[2] == pytest.approx(mean)
+    assert re.search(rf"^\| none \| .* \| {mean:.2f} \|$", summary.shares(measures), re.MULTILINE)
 
 
 def test_the_gpu_subset_needs_a_gpu(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""The README says of the study `evidence` what its committed records say."""
+"""README and the page of evidence say of the study `evidence` what its committed records say."""
 
 import os
 from pathlib import Path
@@ -14,15 +14,17 @@ pytestmark = pytest.mark.skipif(
 
 def test_the_sentence_and_the_table_are_those_of_the_records():
     from benchmarks.quality import evidence, records
-    from benchmarks.quality.evidence_report import blocks, replaced
+    from benchmarks.quality.evidence_report import pages
     from benchmarks.quality.measures import Measures
 
-    text = (ROOT / "README.md").read_text("utf-8")
     measures = Measures(evidence.EVIDENCE, records.RESULTS / "evidence").finished()
-    assert replaced(text, blocks(measures), "README.md") == text
+    for page, text in pages(measures, ROOT).items():
+        assert page.read_text("utf-8") == text
     # It is the first thing that is said.
-    assert text.startswith(
-        "# keras_h0h1\n\n<!-- evidence: sentence -->\nLearning rates that follow"
+    assert (
+        (ROOT / "README.md")
+        .read_text("utf-8")
+        .startswith("# keras_h0h1\n\n<!-- evidence: sentence -->\n\nLearning rates that follow")
     )
     assert (ROOT / "docs/figures/evidence.png").exists()
     report = (ROOT / "benchmarks/quality/RESULTS.md").read_text("utf-8")

@@ -12,7 +12,7 @@ from benchmarks.quality.methods import LINEAR
 from recipes.common.files.writing import atomic
 from recipes.common.results.plots import COLOURS, DASHES
 
-_DRAWN = (
+DRAWN = (
     "none",
     "linear, best length",
     "linear 10%",
@@ -34,7 +34,7 @@ def draw_curves(measures: Measures, path: Path) -> None:
     figure = Figure(figsize=(3.4 * columns, 3.2 * rows + 0.5), layout="constrained")
     charts = figure.subplots(rows, columns, squeeze=False).ravel()
     for chart, name in zip(charts, names, strict=False):
-        for index, label in enumerate(_DRAWN):
+        for index, label in enumerate(DRAWN):
             curve = measures.curve(name, ROWS[label])
             if curve:
                 chart.plot(*zip(*curve, strict=True), marker=".", label=label, **_style(index))
@@ -95,14 +95,10 @@ def _draw_differences(measures: Measures, axes: Axes) -> None:
 
 
 def _draw_costs(measures: Measures, axes: Axes) -> None:
-    for index, label in enumerate(_DRAWN):
-        every = [measures.shares(name, ROWS[label]) for name in measures.workloads]
-        every = [shares for shares in every if shares]
-        places = sorted(set().union(*every)) if every else []
-        # At least half of the workloads, so that the line is not one workload's at its ends.
-        places = [p for p in places if 2 * sum(p in shares for shares in every) >= len(every)]
-        means = [np.mean([shares[p] for shares in every if p in shares]) for p in places]
-        axes.plot([10 ** (p / 2) for p in places], means, marker=".", label=label, **_style(index))
+    for index, label in enumerate(DRAWN):
+        means = measures.mean_shares(ROWS[label])
+        rates = [10 ** (place / 2) for place in means]
+        axes.plot(rates, means.values(), marker=".", label=label, **_style(index))
     axes.set(
         xscale="log",
         xlabel="peak rate, in units of tuned linear warm-up's best one",

@@ -1,4 +1,4 @@
-"""What the README says of the study `evidence`: a sentence, a table and a figure, from its records.
+"""What the README and the page of evidence say of the study: a sentence, a table and a figure.
 
 They stand between two comments each, so that `python -m benchmarks.quality report evidence` can
 write them anew and a test can see that nobody else did.
@@ -7,12 +7,18 @@ write them anew and a test can see that nobody else did.
 import re
 from pathlib import Path
 
-from benchmarks.quality.evidence_report.figures import draw_summary
+from benchmarks.quality.evidence_report.figures import DRAWN, draw_summary
 from benchmarks.quality.evidence_report.rows import PLACES, ROWS, SELF_TUNED
 from benchmarks.quality.measures import Group, Interval, Measures, over_workloads
 from benchmarks.quality.methods import LINEAR
 from recipes.common.command_line.errors import InputError
 from recipes.common.files.writing import atomic
+
+SENTENCE, TABLE, SHARES = (f"evidence: {part}" for part in ("sentence", "table", "shares"))
+PAGES = {"README.md": (SENTENCE, TABLE), "docs/evidence.md": (TABLE, SHARES)}
+"""The parts that each page has."""
+
+FIGURE = "docs/figures/evidence.png"
 
 COMPARED = ("linear, best length", "linear 10%", "untuned linear", "none")
 """Rows of the table."""
@@ -83,6 +89,26 @@ def table(measures: Measures) -> str:
     return "\n".join(lines)
 
 
+def shares(measures: Measures) -> str:
+    """What the peak rate costs each method."""
+    places = (-1, 0, *PLACES)
+    lines = [
+        "| share of the way from the lowest loss to the trivial predictor | a third of the best "
+        "rate | the best rate | 3 times it | 10 times it |",
+        "|---|---|---|---|---|",
+    ]
+    for label in DRAWN:
+        found = measures.mean_shares(ROWS[label])
+        cells = [f"{found[place]:.2f}" if place in found else "" for place in places]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Mean over the workloads, one seed, all methods at the same rates: those of the right "
+        "figure. Tuned methods have the constant that is best at their own best rate.",
+    ]
+    return "\n".join(lines)
+
+
 def replaced(text: str, blocks: dict[str, str], received: str) -> str:
     """The text with what stands between `<!-- NAME -->` and `<!-- end of NAME -->` replaced.
 
@@ -90,8 +116,11 @@ def replaced(text: str, blocks: dict[str, str], received: str) -> str:
         InputError: If a pair of comments is not there once.
     """
     for name, content in blocks.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)"
-        text, count = re.subn(pattern, lambda m, c=content: m[1] + c + m[2], text, flags=re.DOTALL)
+        # With empty lines: without them, a table is none to some readers of Markdown.
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
+        text, count = re.subn(
+            pattern, lambda m, c=content: f"{m[1]}\n{c}\n\n{m[2]}", text, flags=re.DOTALL
+        )
         if count != 1:
             raise InputError(
                 f"There has to be one pair of the comments <!-- {name} --> and <!-- end of {name} "
@@ -101,13 +130,24 @@ def replaced(text: str, blocks: dict[str, str], received: str) -> str:
 
 
 def blocks(measures: Measures) -> dict[str, str]:
-    """By the name of its comments, each part of the README that the study writes."""
-    return {"evidence: sentence": sentence(measures), "evidence: table": table(measures)}
+    """By the name of its comments, each part that the study writes."""
+    return {SENTENCE: sentence(measures), TABLE: table(measures), SHARES: shares(measures)}
 
 
-def write_summary(measures: Measures, page: Path, figure: Path) -> None:
-    """Writes the parts into the page, and the figure."""
-    text = replaced(page.read_text(encoding="utf-8"), blocks(measures), str(page))
-    draw_summary(measures, figure)
-    with atomic(page) as partial:
-        partial.write_text(text, encoding="utf-8")
+def pages(measures: Measures, root: Path) -> dict[Path, str]:
+    """The text of each of `PAGES` with its parts as the records have them."""
+    every = blocks(measures)
+    found = {}
+    for name, parts in PAGES.items():
+        text = (root / name).read_text(encoding="utf-8")
+        found[root / name] = replaced(text, {part: every[part] for part in parts}, name)
+    return found
+
+
+def write_summary(measures: Measures, root: Path) -> None:
+    """Writes the parts into the pages below `root`, and the figure."""
+    texts = pages(measures, root)
+    draw_summary(measures, root / FIGURE)
+    for path, text in texts.items():
+        with atomic(path) as partial:
+            partial.write_text(text, encoding="utf-8")
