@@ -15,7 +15,7 @@ import keras
 
 from benchmarks.common import RESULTS, write_result
 from recipes.compare.__main__ import main as compare
-from recipes.gpt.config import DEFAULTS
+from recipes.gpt.config import defaults_of
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 SEED, CONTEXT = 1, 32
@@ -57,7 +57,7 @@ def run(rate: float, data: pathlib.Path) -> dict[str, float]:
             ]
         )
     # The initial loss: small weights predict all tokens alike.
-    limit = math.log(DEFAULTS["demo"]["vocabulary"])
+    limit = math.log(defaults_of("demo")["vocabulary"])
     return {
         row["schedule"]: row["validation"] if row["validation"] <= limit else math.nan
         for row in rows

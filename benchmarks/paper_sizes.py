@@ -24,7 +24,7 @@ from benchmarks.measuring import Clock, accelerator
 from recipes.common.command_line.console import one_line_errors
 from recipes.common.command_line.options import build, check_options, option, parse
 from recipes.common.command_line.settings import MOST_STEPS, SCHEDULES
-from recipes.gpt.config import DEFAULTS, GPTConfig, resolve
+from recipes.gpt.config import GPTConfig, defaults_of, resolve
 from recipes.gpt.cost import HARDWARE, Flops, known_hardware, training_flops
 from recipes.gpt.data import load_data
 from recipes.gpt.model import SIZES
@@ -83,7 +83,7 @@ class PaperSizes:
 
 def prepared(options: PaperSizes, schedule: str, steps: int, precision: str):
     """The resolved configuration of one run, and its corpus."""
-    defaults = DEFAULTS[options.size]
+    defaults = defaults_of(options.size)
     whole = defaults["batch_size"] * defaults["gradient_accumulation_steps"]
     config = GPTConfig(
         arch="llama",
