@@ -1,8 +1,10 @@
 """Results as data, beside the command, date, versions and hardware that made them."""
 
 import datetime
+import json
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -37,3 +39,17 @@ def write_result(name: str, result: dict, of_backend: bool = True) -> pathlib.Pa
     write_json(path, made_by() | result)
     print(f"written to benchmarks/results/{path.name}")
     return path
+
+
+def write_row(name: str, row: dict, key: Sequence[str]) -> pathlib.Path:
+    """Writes `row` to the `rows` of a result, in place of an earlier one with the same `key`.
+
+    Args:
+        name: As in `write_result`.
+        row: What was measured; the command of this process is added, where it has none of its own.
+        key: The entries that say what a row is about.
+    """
+    path = RESULTS / f"{name}_{keras.backend.backend()}.json"
+    known = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
+    others = [other for other in known if any(other[entry] != row[entry] for entry in key)]
+    return write_result(name, {"rows": [*others, {"command": made_by()["command"], **row}]})

@@ -9,9 +9,8 @@ earlier one. It needs KERAS_BACKEND=jax and the extras [aot-tpu] and [aot-gpu], 
 """
 
 import dataclasses
-import json
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import write_row
 from recipes.common.command_line.console import make_console, one_line_errors
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import build, option, parse
@@ -138,7 +137,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
             for target in map(Target.parse, config.targets):
                 for method in config.methods:
                     rows.append(measure(size, target, method))
-                    _add(rows[-1])
+                    write_row(_NAME, rows[-1], ("size", "target", "method"))
                     print_table([_shown(row) for row in rows], console)
     return rows
 
@@ -154,14 +153,6 @@ def _shown(row):
         "of the least": f"{row['sent_over_least']:.2f}",
         "limit": row["limit"],
     }
-
-
-def _add(row: dict) -> None:
-    path = RESULTS / f"{_NAME}_jax.json"
-    known = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
-    key = ("size", "target", "method")
-    others = [r for r in known if any(r[k] != row[k] for k in key)]
-    write_result(_NAME, {"rows": [*others, row]})
 
 
 if __name__ == "__main__":

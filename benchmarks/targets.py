@@ -6,9 +6,8 @@ accelerator, and minutes of a CPU for each row.
 """
 
 import dataclasses
-import json
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import write_row
 from recipes.common.command_line.console import make_console, one_line_errors
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import build, option, parse
@@ -57,15 +56,8 @@ def main(argv: list[str] | None = None) -> list[dict]:
                 row, _ = recipe.run(made, console)
                 command = f"{PROGRAM} --models {model} --targets {target}"
                 rows.append({**row, "command": command})
-                _add(rows[-1])
+                write_row(_NAME, rows[-1], ("model", "target"))
     return rows
-
-
-def _add(row: dict) -> None:
-    path = RESULTS / f"{_NAME}_jax.json"
-    known = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
-    others = [r for r in known if (r["model"], r["target"]) != (row["model"], row["target"])]
-    write_result(_NAME, {"rows": [*others, row]})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The numbers of the protocol for the study `evidence`, from its records alone."""
 
+import copy
 import dataclasses
 import statistics
 from collections.abc import Iterable, Sequence
@@ -93,7 +94,10 @@ class Measures:
     def finished(self) -> "Measures":
         """The same of the workloads whose rounds are complete for the headline methods, alone."""
         names = tuple(n for n in self.workloads if self.study.complete(n, self.results))
-        return Measures(dataclasses.replace(self.study, workloads=names), self.folder)
+        found = copy.copy(self)
+        found.study = dataclasses.replace(self.study, workloads=names)
+        found.records = [r for r in self.records if r["identity"]["workload"] in names]
+        return found
 
     def first(self, name: str) -> dict[str, Any]:
         """Some record of the workload: what all of them share."""

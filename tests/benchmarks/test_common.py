@@ -55,6 +55,21 @@ def test_a_result_has_its_command(of_backend, file, tmp_path, monkeypatch, capsy
     assert content["environment"]["backend"] == "jax"
 
 
+def test_a_row_takes_the_place_of_the_one_with_its_key(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    for steps, row in (
+        (1, {"model": "a", "target": "x", "peak": 1}),
+        (2, {"model": "a", "target": "y", "peak": 2}),
+        (3, {"model": "a", "target": "x", "peak": 3}),
+        (4, {"model": "b", "target": "x", "peak": 4, "command": "its own"}),
+    ):
+        monkeypatch.setattr(sys, "argv", ["/somewhere/benchmarks/a.py", f"--steps={steps}"])
+        path = common.write_row("a", row, ("model", "target"))
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["peak"] for row in rows] == [2, 3, 4]
+    assert [row["command"][-9:] for row in rows] == ["--steps=2", "--steps=3", "its own"[-9:]]
+
+
 def test_the_clock_waits_for_the_loss_before_it_looks():
     class Late:
         def __float__(self):

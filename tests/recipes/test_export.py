@@ -100,7 +100,7 @@ def trained_logits(folder):
     return keras.ops.convert_to_numpy(model(ids))
 
 
-ONE_IS_ENOUGH = only_on("jax", reason="one model of a kind is enough on the slower backends")
+ONE_IS_ENOUGH = only_on("tensorflow", "jax", reason="on PyTorch one model of a kind is enough")
 
 
 @pytest.mark.parametrize("arch", ["gpt2", pytest.param("llama", marks=ONE_IS_ENOUGH)])

@@ -1,7 +1,7 @@
 """A training process is killed without warning, and the run is resumed.
 
-Twenty kills on PyTorch, where a process is ready soonest, and two on JAX, which compiles in each
-process, to stay within the tests' time. The processes are forked from a server
+Twenty kills on PyTorch, where a process is ready soonest, and two on the other backends, which
+compile in each process, to stay within the tests' time. The processes are forked from a server
 that has imported everything and computed nothing, so that no thread of a backend is lost.
 """
 
@@ -16,12 +16,9 @@ import pytest
 
 from recipes.common.checkpoints.snapshot import load_checkpoint
 from recipes.common.results.run_folder import RunFolder
-from tests.backends import only_on
 from tests.recipes import tiny
 
 EVERY, STEPS = 2, 30
-
-pytestmark = only_on("jax", "torch", reason="a kill leaves files, which are those of any backend")
 
 
 @pytest.fixture

@@ -324,7 +324,7 @@ def test_the_table_has_accuracies_with_their_spread():
     assert "perplexity" not in row and row["diverged"] == "1 of 3"
 
 
-@only_on("jax", reason="comparing is the same on each; tests/recipes/test_compare.py runs on all")
+@only_on("tensorflow", "jax", reason="on PyTorch tests/recipes/test_compare.py is enough")
 def test_compares_models_and_schedules(tiny, tmp_path, capsys):
     options = [o for o in tiny if not o.startswith("--model")]
     table = compare_main(["vision", *options, "--schedules=none,h0h1", "--seeds=1", "--steps=2"])
