@@ -96,3 +96,10 @@ def _section(result):
             found = ratios(result, plain, driven)
             yield ""
             yield f"Time with the loss-driven rate over without, {backend}: {quartiles(found)}."
+        built = f"{backend}: keras, as built"
+        if built in programs and plain in programs:
+            yield ""
+            yield (
+                f"The recipe's model against the one that KerasHub builds, {backend}:"
+                f" {quartiles(ratios(result, plain, built))}."
+            )

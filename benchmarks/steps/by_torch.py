@@ -22,7 +22,7 @@ def _conv(x, kernel, stride):
 
 
 def _cross_entropy(logits, targets):
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten().long())
+    return F.cross_entropy(logits, targets.long())
 
 
 OPS = SimpleNamespace(

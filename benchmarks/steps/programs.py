@@ -62,15 +62,22 @@ class _Marks(keras.callbacks.Callback):
 
 
 class Keras:
-    """The recipe's model in `fit`, from a generator, as a recipe trains it."""
+    """The recipe's model in `fit`, from a generator, as a recipe trains it.
 
-    def __init__(self, case: Case, rule: bool = False):
+    Args:
+        case: Model and batch.
+        rule: Whether the rate follows the loss.
+        suited: Whether the model is brought into the form that suits the compiler, as the recipe
+            brings it.
+    """
+
+    def __init__(self, case: Case, rule: bool = False, suited: bool = True):
         given = dict(OPTIMIZER)
         if rule:
             given["learning_rate"] = LossAdaptiveLearningRate(given["learning_rate"])
         optimizer = keras.optimizers.AdamW(**given)
         self.model = case.model()
-        if case.is_text:
+        if case.is_text and suited:
             suit_compiler(self.model)
         self.model.compile(
             LossAware(optimizer) if rule else optimizer,
@@ -145,5 +152,6 @@ PROGRAMS = {
     "hand-written": Hand,
     "keras": Keras,
     "keras, loss-driven": lambda case: Keras(case, rule=True),
+    "keras, as built": lambda case: Keras(case, suited=False),
     "input": Input,
 }

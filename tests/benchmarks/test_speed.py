@@ -36,6 +36,7 @@ def test_the_report_pairs_the_blocks_of_a_round(tmp_path):
         "jax: hand-written": row("hand-written", [1.0, 10.0, 2.0]),
         "jax: keras": row("keras", [2.0, 20.0, 4.0]),
         "jax: keras, loss-driven": row("keras, loss-driven", [2.2, 22.0, 4.4]),
+        "jax: keras, as built": row("keras, as built", [3.0, 30.0, 6.0]),
         "jax: input": row("input", [0.1, 0.1, 0.1]),
     }
     result = {
@@ -49,6 +50,7 @@ def test_the_report_pairs_the_blocks_of_a_round(tmp_path):
     # Of the medians, 2 and 4 s, the same; of the loss-driven rate 1.1 times as long, always.
     assert "| jax: keras | 0.500 (0.500 to 0.500) | - | 2,000.0 | 1.0 | 5 |" in text
     assert "Time with the loss-driven rate over without, jax: 1.100 (1.100 to 1.100)." in text
+    assert "the one that KerasHub builds, jax: 1.500 (1.500 to 1.500)." in text
     assert "other programs computed at the same time" in text
 
 
