@@ -226,7 +226,7 @@ def axis_of(groups: list[tuple[int, ...]], mesh: dict[str, int]) -> str:
 
 
 def flops(instruction: Instruction, computation: dict[str, Instruction]) -> float:
-    """Of a matrix product or a convolution, as XLA counts them; 0 of everything else."""
+    """Of a matrix product, a convolution or fused attention; 0 of everything else."""
 
     def dims(position):
         operand = computation.get(instruction.operands[position])
@@ -256,7 +256,22 @@ def flops(instruction: Instruction, computation: dict[str, Instruction]) -> floa
         query, key = dims(0), dims(1)
         products = 5 if "Backward" in name else 2
         return 2.0 * products * math.prod(query) * key[1]
+    if _kernel(name, instruction.attributes) == "splash attention":
+        return _splash(instruction, computation)
     return 0.0
+
+
+def _splash(instruction, computation) -> float:
+    """Of the whole square: two products forward, three for queries, four for keys and values."""
+    products = {"fwd": 2, "dq": 3, "dkv": 4}
+    found = re.search(r"splash_\w+?_(fwd|dq|dkv)_", f"{instruction.name}_")
+    operands = (computation.get(name) for name in instruction.operands)
+    shapes = (operand.results[0] for operand in operands if operand)
+    # Before the query, (..., heads, time, head_dim), stand the mask's integers.
+    query = next((shape.dims for shape in shapes if "f" in shape.dtype), None)
+    if not found or not query:
+        return 0.0
+    return 2.0 * products[found[1]] * math.prod(query) * query[-2]
 
 
 def _labels(instruction):

@@ -12,6 +12,7 @@ _ARRAY = re.compile(r"\b([a-z][a-z0-9]*)\[([0-9,<= ]*)\](\{[^}]*\})?")
 _NAME = re.compile(r"%?([A-Za-z_][\w.$-]*)\s*$")
 _LINE = re.compile(r"^\s*(ROOT )?%?([\w.$-]+) = ")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.$-]+)\s.*(?:\{)\s*$")
+_END = re.compile(r"^\}\s*(,\s*execution_thread=.*)?$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +153,18 @@ def _instruction(line: str) -> Instruction | None:
     )
 
 
+def _whole_lines(text: str) -> list[str]:
+    """Lines of a module; what Pallas writes into an instruction's attributes has line breaks."""
+    lines = []
+    for line in text.splitlines():
+        begins = not line.strip() or any(p.match(line) for p in (_LINE, _HEAD, _END))
+        if begins or not lines or not _LINE.match(lines[-1]):
+            lines.append(line)
+        else:
+            lines[-1] += line
+    return lines
+
+
 def parse(text: str) -> Program:
     """Reads a module.
 
@@ -166,13 +179,13 @@ def parse(text: str) -> Program:
     ('x', 'x')
     """
     computations, entry, inside = {}, "", None
-    for line in text.splitlines():
+    for line in _whole_lines(text):
         if inside is None:
             matched = _HEAD.match(line)
             if matched and not line.startswith("HloModule"):
                 inside = computations[matched[2]] = {}
                 entry = matched[2] if matched[1] else entry
-        elif line.startswith("}"):
+        elif _END.match(line):
             inside = None
         else:
             found = _instruction(line)

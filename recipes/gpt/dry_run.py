@@ -62,7 +62,7 @@ def dry_run(config, console: Console, devices: Devices = ONE_DEVICE) -> dict:
             f"Received: batch_size={config.batch_size}"
         )
     flops, memory = _closed_forms(config, devices)
-    model = deferred(lambda: build_model(config, devices))
+    model = deferred(lambda: build_model(config))
     compile_for_training(model, build_adamw(config), jit_compile(config.jit, devices))
     parameters = model.count_params()
     local = config.batch_size // devices.replicas
@@ -105,7 +105,7 @@ def _closed_forms(config, devices) -> tuple[Flops, Memory]:
     rematerialised = config.remat == "blocks"
     mixed = config.precision != "float32"
     flash = config.attention != "plain" and not flash_available(
-        keras.config.dtype_policy().compute_dtype, config.context, head_dim(config.size), True
+        keras.config.dtype_policy().compute_dtype, config.context, head_dim(config.size)
     )
     flops = training_flops(*shape, rematerialised, bool(config.loss_block))
     memory = training_memory(

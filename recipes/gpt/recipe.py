@@ -70,7 +70,9 @@ class GPTExperiment(Experiment):
         )
 
     def before_model(self) -> None:
-        choose_configured_attention(self.config, self.devices)
+        _, said = choose_configured_attention(self.config)
+        if said:
+            self.say(said)
 
     def build_model(self) -> keras.Model:
         return build_training_model(self.config, self.devices)
@@ -81,7 +83,7 @@ class GPTExperiment(Experiment):
     def export(self, model: keras.Model) -> None:
         """Writes `model.keras` and `preset/`, both with the tokenizer."""
         language_model = language_model_of(model)
-        unprepare(language_model)
+        unprepare(language_model, self.config.arch)
         task = export_task(
             self.devices.unshard(language_model),
             self.config.arch,

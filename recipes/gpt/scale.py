@@ -4,12 +4,12 @@ import dataclasses
 from typing import Literal
 
 import keras
-from rich.console import Console
 
 from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import option
 from recipes.common.distribution.devices import ONE_DEVICE, Devices
-from recipes.common.training.attention import flash_available, switch_off_where_wrong
+from recipes.common.training.attention import choose, flash_available
+from recipes.common.training.fused_attention import tell, untell
 from recipes.common.training.optimizers import build_adamw, jit_compile
 from recipes.common.training.products import on_all_axes
 from recipes.compilers.options import ForTarget
@@ -42,7 +42,7 @@ class Scale(ForTarget):
     )
     attention: Literal["auto", "flash", "plain"] = option(
         "auto",
-        "auto: flash attention where Keras finds it (GPU and TPU, on JAX and PyTorch); flash: an"
+        "auto: fused attention where there is one (GPU and TPU, on JAX and PyTorch); flash: an"
         " error where it is not; plain: never",
     )
     dry_run: bool = option(
@@ -90,44 +90,28 @@ def head_dim(size: str) -> int:
 
 
 def choose_attention(
-    choice: str, arch: str, length: int = 64, head_dim: int = 64, jit: bool = True
-) -> None:
-    """Asks Keras for the attention that `--attention` names; before a model is built or loaded.
+    choice: str, length: int = 64, head_dim: int = 64
+) -> tuple[bool | None, str | None]:
+    """What `--attention` asks for, and Keras' switch; before a model is built or loaded.
 
     Args:
         choice: `"auto"`, `"flash"` or `"plain"`.
-        arch: A name of `ARCHITECTURES`.
         length: Tokens of an example.
         head_dim: Dimensions of one head.
-        jit: Whether the step is compiled.
+
+    Returns:
+        As of `recipes.common.training.attention.choose`.
 
     Raises:
-        ValueError: If it is not available.
+        ValueError: If fused attention is asked for and there is none.
     """
-    keras.config.enable_flash_attention()
-    said = switch_off_where_wrong(length, head_dim, causal=True)
-    obeys = ARCHITECTURES[arch].obeys_attention_switch
-    if said and not obeys and not jit:
-        # KerasHub's Llama does not ask Keras' switch. In a compiled step its mask is a traced
-        # value, with which Keras does not take the kernel; outside one it would.
-        raise ValueError(f"{said} {arch} needs the compiled step for that. Received: jit=off")
-    if said and choice == "auto":
-        Console().print(said, highlight=False, soft_wrap=True)
-    if choice == "auto":
-        return
-    missing = flash_available(keras.config.dtype_policy().compute_dtype, length, head_dim, True)
-    if choice == "flash" and missing:
+    dtype = keras.config.dtype_policy().compute_dtype
+    if choice == "flash" and (missing := flash_available(dtype, length, head_dim)):
         raise ValueError(
             f"There is no flash attention here ({missing}); it needs a GPU or TPU, JAX or PyTorch,"
             " and --precision mixed_bfloat16 or mixed_float16. Received: attention=flash"
         )
-    if choice == "plain":
-        keras.config.disable_flash_attention()
-        if not obeys and not missing:
-            raise ValueError(
-                f"KerasHub's {arch} takes flash attention wherever there is one, whatever Keras "
-                f"is told; use `auto`, or --arch gpt2. Received: attention=plain, arch={arch}"
-            )
+    return choose(choice, length, head_dim, causal=True)
 
 
 def rematerialise(language_model: keras.Model) -> None:
@@ -158,20 +142,14 @@ class _Rematerialised:
         return keras.remat(lambda x: self.call(x, **kwargs))(decoder_sequence)
 
 
-def choose_configured_attention(config, devices: Devices = ONE_DEVICE) -> None:
+def choose_configured_attention(config) -> tuple[bool | None, str | None]:
     """`choose_attention` for a resolved configuration; before its model is made or loaded."""
-    choose_attention(
-        config.attention,
-        config.arch,
-        config.context,
-        head_dim(config.size),
-        jit_compile(config.jit, devices),
-    )
+    return choose_attention(config.attention, config.context, head_dim(config.size))
 
 
-def build_model(config, devices: Devices = ONE_DEVICE) -> keras.Model:
+def build_model(config) -> keras.Model:
     """The model that `--loss-block`, `--attention` and `--remat` ask for, not yet compiled."""
-    choose_configured_attention(config, devices)
+    choose_configured_attention(config)
     model = build_language_model(
         config.arch, SIZES[config.size], config.vocabulary, config.context, config.dropout
     )
@@ -184,7 +162,7 @@ def build_model(config, devices: Devices = ONE_DEVICE) -> keras.Model:
 
 def build_training_model(config, devices: Devices = ONE_DEVICE) -> keras.Model:
     """The language model of a resolved configuration, compiled for training."""
-    model = build_model(config, devices)
+    model = build_model(config)
     compile_for_training(model, build_adamw(config), jit_compile(config.jit, devices))
     return model
 
@@ -202,16 +180,25 @@ def compile_for_training(
 
 def prepare(model: keras.Model, config) -> keras.Model:
     """What is not saved with a model: to be done after it was built and after it was loaded."""
-    suit_compiler(language_model_of(model))
+    language_model = language_model_of(model)
+    suit_compiler(language_model)
+    flash, _ = choose_configured_attention(config)
+    tell(_attention_layers(language_model, config.arch), causal=True, flash=flash)
     if config.remat == "blocks":
-        rematerialise(language_model_of(model))
+        rematerialise(language_model)
     return model
 
 
-def unprepare(language_model: keras.Model) -> None:
+def unprepare(language_model: keras.Model, arch: str) -> None:
     """Undoes `prepare`, before the backbone is put into another model."""
     undo_rematerialise(language_model)
+    untell(_attention_layers(language_model, arch))
     on_all_axes(language_model)
+
+
+def _attention_layers(language_model, arch):
+    backbone = language_model.get_layer("next_token").backbone
+    return ARCHITECTURES[arch].attention_layers(backbone)
 
 
 def language_model_of(model: keras.Model) -> keras.Model:

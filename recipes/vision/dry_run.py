@@ -18,7 +18,7 @@ from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.cost import Cost, training_cost
 from recipes.vision.data import ImageData, Split
 from recipes.vision.model import build_classifier, parameter_count
-from recipes.vision.recipe import choose_attention, compile_for_training
+from recipes.vision.recipe import choose_attention, compile_for_training, tell_attention
 
 # Training images, their shape and the number of classes, as published; no file is read.
 _SHAPES = {
@@ -80,12 +80,14 @@ def dry_run(config: VisionConfig, console: Console, devices: Devices = ONE_DEVIC
                 f"`batch_size` must be a multiple of the {replicas} replicas that share it. "
                 f"Received: batch_size={batch}"
             )
-        choose_attention(config.shape, data.shape, console)
+        if said := choose_attention(config.shape, data.shape):
+            console.print(said, highlight=False, soft_wrap=True)
         model = deferred(
             lambda: build_classifier(
                 config.shape, classes, data.shape, config.library, config.stochastic_depth
             )
         )
+        tell_attention(model, config.shape, data.shape)
         kept["model"] = compile_for_training(model, config)
         return model
 

@@ -6,6 +6,7 @@ the (H0, H1) paper's.
 """
 
 import math
+from pathlib import Path
 
 import keras
 import keras_hub
@@ -14,8 +15,9 @@ from rich.console import Console
 from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.files.writing import replace_folder
 from recipes.common.recipe import Recipe
-from recipes.common.training.attention import switch_off_where_wrong
+from recipes.common.training.attention import choose
 from recipes.common.training.experiment import Experiment, save_model
+from recipes.common.training.fused_attention import tell
 from recipes.common.training.optimizers import build_adamw, build_sgd, jit_compile
 from recipes.common.training.task import Task, evaluation_batch
 from recipes.vision.batches import ImageBatches, validation_arrays
@@ -23,7 +25,7 @@ from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.data import ImageData, load_images
 from recipes.vision.data.fingerprint import fingerprint
 from recipes.vision.export import export_task, load_weights
-from recipes.vision.model import build_classifier, parameter_count
+from recipes.vision.model import Shape, build_classifier, parameter_count
 
 
 def build_model(
@@ -35,6 +37,7 @@ def build_model(
     )
     if config.initial_weights:
         load_weights(model, config.initial_weights, data)
+    tell_attention(model, config.shape, data.shape)
     return compile_for_training(model, config, devices)
 
 
@@ -56,14 +59,24 @@ def compile_for_training(
     return model
 
 
-def choose_attention(shape, image_shape: tuple[int, int, int], console: Console) -> None:
-    """Plain attention where the fused one is wrong; before it is built or loaded."""
-    # Another model of this process may have switched it off.
-    keras.config.enable_flash_attention()
-    if (attention := shape.attention(image_shape)) is not None:
-        said = switch_off_where_wrong(*attention, causal=False)
-        if said:
-            console.print(said, highlight=False, soft_wrap=True)
+def choose_attention(shape: Shape, image_shape: tuple[int, int, int]) -> str | None:
+    """Which attention the model takes; before it is built or loaded.
+
+    Returns:
+        A sentence to print if fused attention was expected and is not used.
+    """
+    sizes = shape.attention(image_shape)
+    return choose("auto", *sizes, causal=False)[1] if sizes else None
+
+
+def tell_attention(
+    model: keras.Model, shape: Shape, image_shape: tuple[int, int, int]
+) -> keras.Model:
+    """What is not saved with a model: to be done after it was built and after it was loaded."""
+    if sizes := shape.attention(image_shape):
+        flash, _ = choose("auto", *sizes, causal=False)
+        tell(shape.attention_layers(model), causal=False, flash=flash)
+    return model
 
 
 class VisionExperiment(Experiment):
@@ -111,10 +124,15 @@ class VisionExperiment(Experiment):
         )
 
     def before_model(self) -> None:
-        choose_attention(self.config.shape, self.data.shape, self.console)
+        if said := choose_attention(self.config.shape, self.data.shape):
+            self.say(said)
 
     def build_model(self) -> keras.Model:
         return build_model(self.config, self.data, self.devices)
+
+    def load_model(self, checkpoint: Path) -> keras.Model:
+        model = super().load_model(checkpoint)
+        return tell_attention(model, self.config.shape, self.data.shape)
 
     def export(self, model: keras.Model) -> None:
         """Writes `model.keras`, and `preset/` of a vision Transformer."""

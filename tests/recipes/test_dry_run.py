@@ -105,11 +105,11 @@ def test_mistakes_get_one_line(options, words, capsys):
 
 
 def test_plain_attention_reaches_the_layers():
-    choose_attention("plain", "gpt2")
+    choose_attention("plain")
     model = models.build_language_model("gpt2", SMALL, 50, 8)
     block = model.get_layer("next_token").backbone.transformer_layers[0]
     assert block._self_attention_layer._flash_attention is False
-    choose_attention("auto", "gpt2")
+    choose_attention("auto")
     assert keras.config.is_flash_attention_enabled() is None
 
 

@@ -61,8 +61,9 @@ def whole(tmp_path_factory):
     ids=["SIGTERM", "SIGINT", "SIGHUP"],
 )
 def test_a_signal_leaves_a_checkpoint(whole, tmp_path, number, code, monkeypatch, capsys, request):
-    # `nohup` has a program ignore SIGHUP, which then stays ignored.
-    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # `nohup` has a program ignore SIGHUP, which then stays ignored. By default it would end the
+    # tests if nothing handled it.
+    hangup = signal.signal(signal.SIGHUP, lambda *_: None)
     request.addfinalizer(lambda: signal.signal(signal.SIGHUP, hangup))
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     # In the midst of an update: the first of its two micro-batches.

@@ -90,6 +90,13 @@ def _draw_differences(measures: Measures, axes: Axes) -> None:
     # Ends beyond this are cut off: one noisy workload would hide all others.
     reach = max((max(-i.low, i.high) for i in found), default=0.0)
     limit = max(1.0, min(10.0, 1.1 * reach))
+    for place, interval in enumerate(found):
+        if abs(interval.mean) > limit:
+            said = f"{interval.mean:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"
+            side = 1 if interval.mean > 0 else -1
+            mark = {1: f"{said} ▶", -1: f"◀ {said}"}[side]
+            place = (0.97 * side * limit, place + 0.12)
+            axes.annotate(mark, place, ha="right" if side > 0 else "left", va="bottom", fontsize=8)
     axes.set(xlim=(-limit, limit), ylim=(-0.6, len(names) - 0.4))
     axes.grid(axis="x", linewidth=0.4)
 
@@ -104,9 +111,10 @@ def _draw_costs(measures: Measures, axes: Axes) -> None:
         xlabel="peak rate, in units of tuned linear warm-up's best one",
         ylabel="share of the way from the lowest loss\nto the trivial predictor",
         title="what a wrong peak rate costs, mean over the workloads",
-        ylim=(0, None),
+        # Room for the legend: shares end at 1, and few methods come near it.
+        ylim=(0, 1),
     )
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, ncols=2, loc="upper center")
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Whether fused attention computes what plain attention does, and a model without it if not.
+"""Which attention a model computes with: the fused kernel where it is right, else the plain one.
 
-Keras 3.15 on TPU computes causal attention without the factor 1/sqrt(d) wherever the sizes suit its
-kernel, whatever was asked for; `docs/upstream/keras-tpu-attention.md` has the report.
+On TPU the kernel is called by `splash`, not by Keras: Keras 3.15 computes causal attention without
+the factor 1/sqrt(d) there, whatever was asked for; `docs/upstream/keras-tpu-attention.md` has the
+report. Elsewhere Keras takes cuDNN's or PyTorch's.
 """
 
 import contextvars
@@ -9,6 +10,8 @@ import functools
 
 import keras
 import numpy as np
+
+from recipes.common.training.splash import padded, splash_attention
 
 # Of outputs that are averages of standard normal values. In bfloat16, in which a TPU multiplies,
 # plain attention differs from float64 by up to 0.01 (lengths 64 to 1024, heads of 32 to 128, on a
@@ -19,13 +22,39 @@ TOLERANCE = 0.15
 COMPILING_ONLY = contextvars.ContextVar("COMPILING_ONLY", default=False)
 
 
-def _on_tpu() -> bool:
+def on_tpu() -> bool:
+    """Whether JAX computes on a TPU, or traces for one."""
     if keras.backend.backend() != "jax":
         return False
     import jax
 
     # What Keras asks before it takes the kernel (keras.src.backend.jax.nn).
     return jax.devices()[0].platform == "tpu"
+
+
+def attend(query, key, value, causal: bool, flash: bool | None = None):
+    """Attention as the layers of a prepared model compute it, scaled by 1/sqrt(d), without a mask.
+
+    Args:
+        query: Shape `(batch, time, heads, d)`.
+        key: The same shape.
+        value: The same shape.
+        causal: Whether a query sees its own and earlier keys alone.
+        flash: `True`: the fused kernel, or an error; `False`: never; `None`: as Keras decides, on
+            TPU the kernel.
+    """
+    tpu = on_tpu()
+    if tpu and flash is not False:
+        return splash_attention(query, key, value, causal)
+    return keras.ops.dot_product_attention(
+        query,
+        key,
+        value,
+        # As Keras' and KerasHub's layers do, and not the default.
+        scale=query.shape[-1] ** -0.5,
+        is_causal=causal,
+        flash_attention=False if tpu else flash,
+    )
 
 
 def plain_attention(query, key, value, mask=None, causal=False, scale=None) -> np.ndarray:
@@ -41,120 +70,96 @@ def plain_attention(query, key, value, mask=None, causal=False, scale=None) -> n
     return np.einsum("bnqk,bknd->bqnd", weights / weights.sum(-1, keepdims=True), value)
 
 
-def inputs(length: int, heads: int, head_dim: int, examples: int = 1) -> tuple[np.ndarray, ...]:
-    """Query, key, value, and a mask by which the examples have different lengths."""
-    random = np.random.default_rng(0)
-    query, key, value = random.standard_normal((3, examples, length, heads, head_dim))
-    ends = np.maximum(1, length // np.arange(1, examples + 1))
-    mask = np.broadcast_to(np.arange(length) < ends[:, None, None], (examples, length, length))
-    return query, key, value, mask[:, None]
+def inputs(length: int, heads: int, head_dim: int) -> tuple[np.ndarray, ...]:
+    """Query, key and value of one example."""
+    return tuple(np.random.default_rng(0).standard_normal((3, 1, length, heads, head_dim)))
 
 
-def _difference(arrays, dtype: str, causal: bool, masked: bool) -> float:
-    *arrays, mask = arrays
+def _difference(arrays, dtype: str, causal: bool) -> float:
     # Rounded first, so that both formulas see the same numbers.
     arrays = [keras.ops.convert_to_tensor(x, dtype) for x in arrays]
     rounded = [keras.ops.convert_to_numpy(keras.ops.cast(x, "float32")) for x in arrays]
-    found = keras.ops.dot_product_attention(
-        *arrays,
-        mask=keras.ops.convert_to_tensor(mask) if masked else None,
-        # As Keras' and KerasHub's layers do, and not the default.
-        scale=rounded[0].shape[-1] ** -0.5,
-        is_causal=causal,
-        flash_attention=True,
-    )
+    found = attend(*arrays, causal, flash=True)
     found = keras.ops.convert_to_numpy(keras.ops.cast(found, "float32"))
-    plain = plain_attention(*rounded, mask=mask if masked else None, causal=causal)
-    difference = np.abs(found - plain).max()
+    difference = np.abs(found - plain_attention(*rounded, causal=causal)).max()
     return float(difference) if np.isfinite(difference) else float("inf")
 
 
+def _said(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+
+
 @functools.lru_cache
-def _why_not(dtype, length, heads, head_dim, masks, tpu) -> str | None:
-    # The TPU's kernel takes multiples of 128; for other lengths Keras logs its failure and falls
-    # back, so the kernel is asked for a length that it does take as well.
-    lengths = {-(-length // 128) * 128, length} if tpu else {length}
-    for size in sorted(lengths, reverse=True):
-        for causal, masked in masks:
-            try:
-                # Keras' TPU path reads the first example's mask only, so there are two of them.
-                arrays = inputs(size, heads, head_dim, examples=2 if masked else 1)
-                found = _difference(arrays, dtype, causal, masked)
-            except Exception as error:
-                if masked and len(masks) > 1:
-                    continue  # Not every kernel takes a mask; without one it may still be had.
-                return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-            if found > TOLERANCE:
-                kind = ("causal" if causal else "not causal") + (", masked" if masked else "")
-                return f"it differs from plain attention by {found:.2g} ({kind})"
+def _why_not(dtype, length, heads, head_dim, causal) -> str | None:
+    try:
+        found = _difference(inputs(length, heads, head_dim), dtype, causal)
+    except Exception as error:
+        return _said(error)
+    if found > TOLERANCE:
+        kind = "causal" if causal else "not causal"
+        return f"it differs from plain attention by {found:.2g} ({kind})"
     return None
 
 
-def _why_not_by_shape(dtype, length, head_dim, tpu) -> str | None:
-    # On a TPU sizes do not tell whether the kernel is right, and nothing can be run to see.
-    if tpu:
-        return "Keras' kernel for TPU has to be run to see whether it is right"
+def _why_not_by_shape(dtype, length, head_dim, causal) -> str | None:
     import jax
 
     shape = jax.ShapeDtypeStruct((1, length, 2, head_dim), dtype)
-
-    def attend(x):
-        return keras.ops.dot_product_attention(x, x, x, flash_attention=True)
-
     try:
-        jax.eval_shape(attend, shape)
+        jax.eval_shape(lambda x: attend(x, x, x, causal, flash=True), shape)
     except Exception as error:
-        return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        return _said(error)
     return None
 
 
 def flash_available(
-    dtype: str, length: int = 64, head_dim: int = 64, causal: bool | None = None
+    dtype: str, length: int = 64, head_dim: int = 64, causal: bool = True
 ) -> str | None:
-    """Why there is no flash attention that runs and is right, or `None` if there is.
+    """Why there is no fused attention that runs and is right, or `None` if there is.
 
-    Where a step is compiled for devices that are not here nothing is run: on a GPU the sizes
-    decide, and on a TPU there is none.
+    It is compared with plain attention on this machine. Where a step is compiled for devices that
+    are not here nothing is run, and the sizes decide.
 
     Args:
         dtype: The layers' compute dtype.
         length: Tokens or patches of an example.
         head_dim: Dimensions of one head.
-        causal: Whether the model's attention is causal; `None`: both are tried.
+        causal: Whether the model's attention is causal.
     """
     if keras.backend.backend() == "tensorflow":
         return "Keras has none on TensorFlow"
-    tpu = _on_tpu()
+    # Four times the scores: a ViT's step with 64 patches takes 1.45 times as many cycles with the
+    # kernel as without, by the compiler for v5e.
+    if on_tpu() and padded(length) ** 2 > 2 * length**2:
+        return f"{length} positions would be padded to {padded(length)}"
     if COMPILING_ONLY.get():
-        return _why_not_by_shape(dtype, length, head_dim, tpu)
-    distribution = keras.distribution.distribution()
-    if tpu and distribution is not None and distribution.device_mesh.devices.size > 1:
-        return "Mosaic kernels cannot be automatically partitioned over devices"
-    kinds = (False, True) if causal is None else (causal,)
-    masks = tuple((kind, masked) for kind in kinds for masked in (False, True))
+        return _why_not_by_shape(dtype, length, head_dim, causal)
     # Two heads are enough: each is computed by itself.
-    return _why_not(dtype, length, 2, head_dim, masks, tpu)
+    return _why_not(dtype, length, 2, head_dim, causal)
 
 
-def switch_off_where_wrong(length: int, head_dim: int, causal: bool) -> str | None:
-    """Tells Keras to use plain attention on a TPU whose kernel is wrong; before a model is made.
-
-    Elsewhere fused attention stays as it is: Keras takes cuDNN's or PyTorch's where they suit.
+def choose(choice: str, length: int, head_dim: int, causal: bool) -> tuple[bool | None, str | None]:
+    """What `attend` is told, and the switch of Keras for the layers that are made next.
 
     Args:
+        choice: `"auto"`, `"flash"` or `"plain"`.
         length: Tokens or patches of an example.
         head_dim: Dimensions of one head.
         causal: Whether the model's attention is causal.
 
     Returns:
-        What was done, as a sentence to print; `None` if nothing.
+        `flash` of `attend`, and a sentence to print if fused attention was expected and is not
+        used.
     """
-    if not _on_tpu():
-        return None
+    # Layers read the switch when they are made; another model of this process may have set it.
+    keras.config.enable_flash_attention()
+    if on_tpu() or choice == "plain":
+        keras.config.disable_flash_attention()
+    if choice == "plain":
+        return False, None
+    if not on_tpu():
+        return (True if choice == "flash" else None), None
     dtype = keras.config.dtype_policy().compute_dtype
     wrong = flash_available(dtype, length, head_dim, causal)
-    if not wrong:
-        return None
-    # Layers read it when they are made, and hand `flash_attention=False` on, which is asked first.
-    keras.config.disable_flash_attention()
-    return f"Attention: plain; Keras' fused attention cannot be used on this TPU ({wrong})."
+    said = f"Attention: plain; there is no fused attention on this TPU ({wrong})."
+    return not wrong, said if wrong else None

@@ -35,14 +35,11 @@ class Architecture(abc.ABC):
         name: For `--arch`.
         label: What `--help` says of it.
         gated: Whether the feed-forward layers have a gate, as SwiGLU.
-        obeys_attention_switch: Whether its attention asks
-            `keras.config.is_flash_attention_enabled`.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     gated: ClassVar[bool]
-    obeys_attention_switch: ClassVar[bool] = True
 
     @abc.abstractmethod
     def hidden_width(self, size: Size) -> int:
@@ -57,6 +54,10 @@ class Architecture(abc.ABC):
         self, size: Size, vocabulary_size: int, context: int, dropout: float
     ) -> keras.Model:
         """KerasHub's backbone: token ids to hidden states, named `"backbone"`."""
+
+    def attention_layers(self, backbone: keras.Model) -> list[keras.layers.Layer]:
+        """The layers whose attention is causal and nothing else: no bias, no soft cap."""
+        return [block._self_attention_layer for block in backbone.transformer_layers]
 
     @abc.abstractmethod
     def task(self) -> tuple[type, type]:

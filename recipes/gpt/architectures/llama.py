@@ -12,7 +12,6 @@ class Llama(Architecture):
     name = "llama"
     label = "RoPE, RMSNorm, SwiGLU, untied, as in the paper"
     gated = True
-    obeys_attention_switch = False
 
     def hidden_width(self, size: Size) -> int:
         return size.intermediate

@@ -63,3 +63,7 @@ class Shape(abc.ABC):
     def attention(self, image_shape: tuple[int, int, int]) -> tuple[int, int] | None:
         """Length and dimension of a head; `None` for a family without attention."""
         return None
+
+    def attention_layers(self, model: keras.Model) -> list[keras.layers.Layer]:
+        """The layers of `build_classifier`'s model that compute it, without a mask."""
+        return []

@@ -96,6 +96,10 @@ class ViT(Shape):
     def attention(self, image_shape: tuple[int, int, int]) -> tuple[int, int] | None:
         return self._patches(image_shape), self.width // self.heads
 
+    def attention_layers(self, model: keras.Model) -> list[keras.layers.Layer]:
+        encoder = model.get_layer("vit").backbone.get_layer("vit_encoder")
+        return [block.mha for block in encoder.encoder_layers]
+
     def _patches(self, image_shape) -> int:
         return (image_shape[0] // self.patch) * (image_shape[1] // self.patch)
 

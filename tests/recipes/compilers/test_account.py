@@ -64,6 +64,30 @@ def test_products_count_as_xla_counts_them():
     assert found == pytest.approx(lowered.cost_analysis()["flops"], rel=0.02)
 
 
+SPLASH = """HloModule m
+ENTRY main (q: bf16[2,4,128,32], k: bf16[2,4,128,32], x: f32[8,8]) -> f32[8,8] {
+  m = s8[1,1,1]{2,1,0} constant({...})
+  q = bf16[2,4,128,32]{3,2,1,0} parameter(0)
+  k = bf16[2,4,128,32]{3,2,1,0} parameter(1)
+  x = f32[8,8]{1,0} parameter(2)
+  splash_mha_fwd_residuals.4 = bf16[2,4,128,32]{3,2,1,0} custom-call(m, q, k, k), custom_call_target="tpu_custom_call", frontend_attributes={kernel_metadata={
+"xprof_metadata":"{\\"block_q\\": 128, \\"block_kv\\": 128}"
+}}, metadata={op_name="jit(train_step)/vmap(splash_mha_fwd)"}
+  splash_mha_dkv_no_residuals.1 = bf16[2,4,128,32]{3,2,1,0} custom-call(m, q, k, k), custom_call_target="tpu_custom_call", frontend_attributes={kernel_metadata={
+"xprof_metadata":"{}"
+}}, metadata={op_name="jit(train_step)/vmap(splash_mha_dkv)"}
+  ROOT y = f32[8,8]{1,0} dot(x, x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+"""  # noqa: E501
+
+
+def test_a_kernels_attributes_may_have_line_breaks():
+    found = account(parse(SPLASH), {})
+    assert found.kernels == {"splash attention": 2}
+    # Two products of queries and keys forward, four for the gradients of keys and values.
+    assert found.flops == 6 * 2 * (2 * 4) * 128 * 128 * 32 + 2 * 8**3
+
+
 LOOP = """HloModule m
 body (p: (s32[], f32[8,8])) -> (s32[], f32[8,8]) {
   p = (s32[], f32[8,8]{1,0}) parameter(0)

@@ -37,7 +37,11 @@ def needs(target):
 def config(monkeypatch):
     monkeypatch.setitem(models.SIZES, "demo", SMALL)
     given = GPTConfig(
-        arch="llama", precision="mixed_bfloat16", accumulate=2, batch_size=8, dry_run=True
+        arch="llama",
+        precision="mixed_bfloat16",
+        gradient_accumulation_steps=2,
+        batch_size=8,
+        dry_run=True,
     )
     keras.config.set_dtype_policy(given.precision)
     yield resolve_without_data(given)
@@ -90,7 +94,8 @@ def test_attention_for_a_target_is_chosen_without_running_anything(monkeypatch):
 
     monkeypatch.setattr("recipes.common.training.attention._difference", run)
     with traced_for([_Elsewhere("tpu")]):
-        assert "has to be run" in flash_available("bfloat16", 128, 64)
+        assert flash_available("bfloat16", 100, 64) is None
+        assert "padded" in flash_available("bfloat16", 64, 64)
     with traced_for([_Elsewhere("gpu", "9.0")]):
         assert flash_available("bfloat16", 128, 64) is None
         # cuDNN's takes half precision only.
@@ -108,9 +113,8 @@ def test_a_language_model_compiles(config, target, kind):
     devices = found.placement.plan.replicas * found.placement.plan.model_shards
     flops = training_flops("llama", SMALL, config.vocabulary, config.context).total
     share = flops * config.batch_size * config.context / devices
-    # The fused kernel makes the scores again in its backward pass.
-    fused = 0.05 if found.attention != "plain" else 0.01
-    assert found.work.flops == pytest.approx(share, rel=fused)
+    # The fused kernels make the scores again in their backward passes, on TPU in two of them.
+    assert share < found.work.flops < 1.25 * share
     # Weights, AdamW's two averages and the sum of gradients, in float32.
     parameters = models.parameter_count("llama", SMALL, config.vocabulary, config.context)
     shards = found.placement.plan.model_shards
@@ -122,7 +126,9 @@ def test_a_language_model_compiles(config, target, kind):
     if kind == "data":
         # The gradients: float32 of the embedding, and bfloat16 or float32 of the rest.
         assert 2 * parameters < found.work.messages[0].payload < 4 * parameters + 1000
-    assert found.attention == ("plain" if target == TPU else "fused (cuDNN), 2 calls")
+    # Forward and backward of two layers; on TPU keys and values are a call of their own.
+    kernels = {TPU: "splash (Pallas), 3 calls", GPU: "fused (cuDNN), 2 calls"}
+    assert found.attention == kernels[target]
 
 
 @pytest.mark.parametrize("target", [TPU, GPU])
@@ -146,7 +152,7 @@ def test_the_loss_driven_rate_costs_nothing_there(config, target):
         keras.optimizers.AdamW(
             keras.optimizers.schedules.CosineDecay(1e-3, 1000),
             weight_decay=config.weight_decay,
-            global_clipnorm=config.clip,
+            global_clipnorm=config.global_clipnorm,
             gradient_accumulation_steps=2,
         )
     )

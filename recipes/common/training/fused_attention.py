@@ -1,0 +1,67 @@
+"""A model's attention layers, told what the recipe knows: causal or not, and nothing is padded.
+
+KerasHub's language models hand their causal mask over as an array, with which no kernel on TPU, and
+on GPU only one that reads the array, computes. What touches Keras' internals for this is
+`_compute_attention` alone, which Keras and KerasHub call with projected queries, keys and values.
+"""
+
+from collections.abc import Iterable
+
+import keras
+
+from recipes.common.training.attention import attend, on_tpu
+
+
+class _Told:
+    """A layer's `_compute_attention` by `attend`."""
+
+    def __init__(self, layer: keras.layers.Layer, causal: bool, flash: bool | None):
+        self.layer, self.compute = layer, layer._compute_attention
+        self.causal, self.flash = causal, flash
+
+    def __call__(self, query, key, value, *args, **kwargs):
+        # After these: the mask, and in Keras' layer `training` and whether scores are returned.
+        scores = kwargs.get("return_attention_scores", args[2] if len(args) > 2 else False)
+        # A cache of keys, as while text is generated, has another length than the queries.
+        if scores or query.shape[1] != key.shape[1]:
+            return self.compute(query, key, value, *args, **kwargs)
+        found = attend(query, key, value, self.causal, self.flash)
+        return (found, None) if isinstance(self.layer, keras.layers.MultiHeadAttention) else found
+
+
+def has_kernels() -> bool:
+    """Whether this backend computes on a device that has fused attention."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return on_tpu() or jax.devices()[0].platform == "gpu"
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    return False
+
+
+def tell(layers: Iterable[keras.layers.Layer], causal: bool, flash: bool | None) -> None:
+    """Makes attention layers compute by `attend` where there are fused kernels; elsewhere nothing.
+
+    Layers that drop attention's weights out stay as they are: no kernel does that.
+
+    Args:
+        layers: Of Keras or KerasHub, as built or as loaded; nothing of this is saved with them.
+        causal: Whether their attention is causal.
+        flash: As of `attend`.
+    """
+    if not has_kernels():
+        return
+    for layer in layers:
+        if not getattr(layer, "_dropout", 0) and not isinstance(layer._compute_attention, _Told):
+            layer._compute_attention = _Told(layer, causal, flash)
+
+
+def untell(layers: Iterable[keras.layers.Layer]) -> None:
+    """Gives the layers their own `_compute_attention` again."""
+    for layer in layers:
+        if isinstance(layer._compute_attention, _Told):
+            layer._compute_attention = layer._compute_attention.compute
