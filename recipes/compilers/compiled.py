@@ -1,8 +1,9 @@
 """A training step compiled for a target, and the limits that its compiler sets to its speed."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 
@@ -75,6 +76,23 @@ class Compiled:
         return max(("compute", "memory", "network"), key=self.bounds.get)
 
 
+@contextlib.contextmanager
+def without_cache() -> Iterator[None]:
+    """Inside, JAX's persistent cache is not used: it cannot read absent devices' programs back."""
+    import jax
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    # JAX remembers whether it uses the cache.
+    reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        reset_cache()
+
+
 def compile_for(
     target: Target,
     build: Callable[[Placement], keras.Model],
@@ -105,7 +123,8 @@ def compile_for(
     with placed(target, distribute, model_shards, layout) as placement:
         lowered = lower_step(build(placement), batch, placement)
         try:
-            compiled = lowered.compile(compiler_options=target.compiler_options)
+            with without_cache():
+                compiled = lowered.compile(compiler_options=target.compiler_options)
         except jax.errors.JaxRuntimeError as error:
             said = next(line for line in str(error).splitlines() if line.strip())
             return Compiled(target, placement, error=said, seconds=time.perf_counter() - start)

@@ -1,13 +1,14 @@
 """Training steps for TPU and GPU on a machine that has neither."""
 
 import dataclasses
+import functools
 import math
 
 import keras
 import pytest
 
 from recipes.common.training.attention import flash_available
-from recipes.compilers.compiled import compile_for
+from recipes.compilers.compiled import compile_for, without_cache
 from recipes.compilers.deferred import deferred
 from recipes.compilers.step import lower_step
 from recipes.compilers.targets import Target, traced_for
@@ -202,6 +203,26 @@ def test_the_dry_run_of_a_classifier_reads_no_data(capsys):
         VISION.main(["--dry-run", "--data=folder"])
     assert "Received: data=folder" in capsys.readouterr().err
     assert math.prod(data_without_pixels("digits").shape) == 64
+
+
+def test_compiled_programs_of_absent_devices_are_not_cached(tmp_path, request):
+    import jax
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    for name, value in (
+        ("jax_compilation_cache_dir", str(tmp_path)),
+        ("jax_persistent_cache_min_compile_time_secs", 0.0),
+    ):
+        before = getattr(jax.config, name)
+        jax.config.update(name, value)
+        request.addfinalizer(functools.partial(jax.config.update, name, before))
+    request.addfinalizer(reset_cache)
+    reset_cache()
+    with without_cache():
+        jax.jit(lambda x: x + 1).lower(1.0).compile()
+    assert not list(tmp_path.iterdir())
+    jax.jit(lambda x: x + 2).lower(1.0).compile()
+    assert list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("recipe", [GPT, VISION], ids=["gpt", "vision"])
