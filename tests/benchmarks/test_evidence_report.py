@@ -190,6 +190,7 @@ def test_the_report_says_what_was_planted(folder, monkeypatch, capsys):
     assert "| b. new data | +9.9" in text and "| worse |" in text  # 0.2 / 2.02
     assert "| a. transfer | +4.00 | 2 of 8 changes of size |" in text
     assert "| linear, best length | 3.2500 |" in text
+    assert re.search(r"\| vit \| 600 \| 5\.0000 \| 4\.0000 \| [01]\.\d+ \|", text)
     assert "| c. corrupted batches | |" in text and "no results yet" in text
     for name in ("rates", "profile"):
         assert (folder / "results-figures" / f"{name}.png").stat().st_size > 1000

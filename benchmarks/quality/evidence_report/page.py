@@ -6,7 +6,11 @@ from benchmarks.quality import evidence
 from benchmarks.quality.evidence_report import situations as situations_page
 from benchmarks.quality.evidence_report.figures import draw_curves, draw_profile
 from benchmarks.quality.evidence_report.rows import ROWS, SELF_TUNED
-from benchmarks.quality.evidence_report.tables import methods_by_workloads, verdict
+from benchmarks.quality.evidence_report.tables import (
+    methods_by_workloads,
+    verdict,
+    workloads_table,
+)
 from benchmarks.quality.measures import Group, Measures, over_workloads
 from benchmarks.quality.methods import LINEAR, PAPER, UNTUNED
 from recipes.common.command_line.errors import InputError
@@ -49,6 +53,9 @@ def write_report(study: str, folder: Path, path: Path) -> Path:
         *_headlines(measures),
         "### 3. Situations",
         *situations_page.parts(measures, situations, transfer),
+        "## Workloads",
+        "Held-out loss; the lowest is that of any method and rate in round A, seed 0.",
+        workloads_table(measures),
         "## All methods, each at its best rate",
         "Held-out loss, mean over the seeds of rounds A and B; `†` where the rounds are not "
         "complete for the method. The upper rows are tuned; the lower ones have one setting for "

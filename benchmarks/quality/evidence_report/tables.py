@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.quality.evidence_report.rows import ROWS
 from benchmarks.quality.measures import Group, Interval, Measures
+from recipes.common.results.formatting import loss
 
 
 def verdict(interval: Interval) -> str:
@@ -11,6 +12,19 @@ def verdict(interval: Interval) -> str:
     if interval.high < 0.0:
         return "better"
     return "worse" if interval.low > 0.0 else "no difference shown"
+
+
+def workloads_table(measures: Measures) -> str:
+    """What the workloads are, and how far their loss falls."""
+    lines = ["| workload | updates | loss before training | trivial predictor | lowest loss |"]
+    lines.append("|---" * 5 + "|")
+    for name in measures.workloads:
+        record = measures.first(name)
+        trivial = record["trivial_loss"]
+        numbers = (record["initial_loss"], trivial, trivial - measures.room(name))
+        cells = " | ".join(loss(number) for number in numbers)
+        lines.append(f"| {name} | {record['identity']['updates']} | {cells} |")
+    return "\n".join(lines)
 
 
 def two_columns(title: str, values: dict) -> str:
