@@ -39,6 +39,7 @@ def closed_form(row: dict) -> float:
             loss_block=config.loss_block,
             flash=row["attention"] != "plain",
             replicas=row["replicas"],
+            tpu=row["target"].startswith("tpu"),
         ).total
     shape = MODELS[row["model"]]
     before = keras.config.dtype_policy()

@@ -118,6 +118,7 @@ class Memory:
         activations: What the backward pass of the blocks needs of the forward pass.
         logits: Of one micro-batch or of one block of tokens, with their gradient.
         head: The gradient of the head's weights, in float32.
+        update: New weights and averages, where they are not written over the old ones.
     """
 
     weights: int
@@ -127,6 +128,7 @@ class Memory:
     activations: int
     logits: int
     head: int
+    update: int = 0
 
     @property
     def state(self) -> int:
@@ -135,12 +137,13 @@ class Memory:
 
     @property
     def during(self) -> int:
-        """What a step needs besides, at the worse of two moments.
+        """What a step needs besides, at the worst of three moments.
 
         Where the backward pass begins, all activations are there, the logits, and of the gradients
-        only the head's. Where it ends, all gradients are there and no activations.
+        only the head's. Where it ends, all gradients are there and no activations. Then comes the
+        update.
         """
-        return max(self.activations + self.logits + self.head, self.gradients)
+        return max(self.activations + self.logits + self.head, self.gradients, self.update)
 
     @property
     def total(self) -> int:
@@ -162,6 +165,7 @@ def training_memory(
     flash: bool = False,
     replicas: int = 1,
     model_shards: int = 1,
+    tpu: bool = False,
 ) -> Memory:
     """An account of one device's memory, to see what will fit and what takes the room.
 
@@ -178,6 +182,8 @@ def training_memory(
         flash: Whether attention's weights are never written down.
         replicas: Copies of the model that share out the batch.
         model_shards: Devices that share one copy; weights, heads and hidden units are cut.
+        tpu: Whether the compiler is the TPU's. Keras updates after the last micro-batch inside a
+            conditional, and there that compiler does not write over the old weights and averages.
     """
     parameters = parameter_count(arch, size, vocabulary_size, context) // model_shards
     byte = 2 if mixed else 4
@@ -205,6 +211,7 @@ def training_memory(
         # Logits in float32 for the softmax; their gradient in the compute dtype for the head.
         logits=held * columns * (4 + byte),
         head=4 * columns * d,
+        update=12 * parameters if tpu and gradient_accumulation_steps > 1 else 0,
     )
 
 

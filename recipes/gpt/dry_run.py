@@ -9,7 +9,7 @@ from rich.console import Console
 
 from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.results.tables import print_table
-from recipes.common.training.attention import flash_available
+from recipes.common.training.attention import flash_available, on_tpu
 from recipes.common.training.optimizers import build_adamw, jit_compile
 from recipes.compilers.deferred import deferred
 from recipes.gpt._xla import compile_step, count_flops, cpu_only
@@ -118,6 +118,7 @@ def _closed_forms(config, devices) -> tuple[Flops, Memory]:
         flash=flash,
         replicas=devices.replicas,
         model_shards=devices.model_shards,
+        tpu=on_tpu(),
     )
     return flops, memory
 
@@ -168,6 +169,7 @@ def _print_model(config, devices, parameters, flops, memory, counts, counted, co
         ("    at first: logits and their gradient", _gigabytes(memory.logits), "-"),
         ("    at first: gradient of the head", _gigabytes(memory.head), "-"),
         ("    or at last: gradients", _gigabytes(memory.gradients), "-"),
+        ("    or new weights and averages", _gigabytes(memory.update), "-"),
     ]
     backend = keras.backend.backend()
     print_table(

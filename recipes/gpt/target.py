@@ -67,6 +67,7 @@ def dry_run_for_target(config, console: Console) -> dict:
         flash=compiled.attention != "plain",
         replicas=devices.replicas,
         model_shards=devices.model_shards,
+        tpu=compiled.target.chip.platform == "tpu",
     )
     flops = training_flops(*shape, config.remat == "blocks", bool(config.loss_block))
     tokens = config.batch_size * config.context
