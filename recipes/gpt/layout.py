@@ -19,7 +19,8 @@ LAYOUT = {
 # over the replicas, and what Keras' optimizers keep for it is cut as the weight is. XLA gathers a
 # weight where it is used and sums its gradient into the shards. Of optimizer state alone Keras
 # 3.15 has no layout: its variables take that of their weight, whatever a `LayoutMap` says. Cut is
-# always the model's width, which many devices divide where they do not divide the vocabulary.
+# the model's or the hidden layer's width, which many devices divide where they do not divide the
+# vocabulary; where there is a choice not a matrix's last axis, which a TPU pads to 128.
 SHARDED = {
     r".*token_embedding/embeddings": (None, "batch"),
     r".*token_embedding/reverse_embeddings": ("batch", None),
@@ -27,5 +28,5 @@ SHARDED = {
     r".*self_attention/(query|key|value)/kernel": ("batch", None, None),
     r".*self_attention/attention_output/kernel": (None, None, "batch"),
     r".*feedforward_(intermediate|gate)_dense/kernel": ("batch", None),
-    r".*feedforward_output_dense/kernel": (None, "batch"),
+    r".*feedforward_output_dense/kernel": ("batch", None),
 }
