@@ -306,13 +306,14 @@ MESSAGES = (
     ),
     Point(
         "13 attention on a TPU",
-        "Fused attention is compared with plain attention before it is used, and not used over "
-        "several devices.",
+        "Keras' call of the kernel is not used; the recipes' own is compared with plain attention "
+        "before it is used, and runs on each of several devices.",
         (
-            "recipes/test_attention.py::test_the_kernel_is_causal_and_unscaled_and_that_is_seen",
-            "recipes/test_attention.py::test_a_vision_transformer_is_what_it_is_without_the_kernel",
-            "recipes/test_attention.py::test_language_models_are_guarded_too",
-            "recipes/test_attention.py::test_the_kernel_is_not_used_over_several_devices",
+            "recipes/test_attention.py::test_keras_own_call_of_the_kernel_is_causal_and_unscaled",
+            "recipes/test_attention.py::test_a_wrong_kernel_is_not_trusted",
+            "recipes/test_attention.py::test_a_vision_transformer_takes_the_kernel",
+            "recipes/test_attention.py::test_language_models_take_the_kernel",
+            "recipes/test_attention.py::test_the_kernel_in_half_precision_over_two_devices",
         ),
     ),
 )
