@@ -9,7 +9,7 @@ from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import option
 from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.training.attention import choose, flash_available
-from recipes.common.training.fused_attention import tell, untell
+from recipes.common.training.fused_attention import fuse_attention, restore_attention
 from recipes.common.training.optimizers import build_adamw, jit_compile
 from recipes.common.training.products import on_all_axes
 from recipes.compilers.options import ForTarget
@@ -183,7 +183,7 @@ def prepare(model: keras.Model, config) -> keras.Model:
     language_model = language_model_of(model)
     suit_compiler(language_model)
     flash, _ = choose_configured_attention(config)
-    tell(_attention_layers(language_model, config.arch), causal=True, flash=flash)
+    fuse_attention(_attention_layers(language_model, config.arch), causal=True, flash=flash)
     if config.remat == "blocks":
         rematerialise(language_model)
     return model
@@ -192,7 +192,7 @@ def prepare(model: keras.Model, config) -> keras.Model:
 def unprepare(language_model: keras.Model, arch: str) -> None:
     """Undoes `prepare`, before the backbone is put into another model."""
     undo_rematerialise(language_model)
-    untell(_attention_layers(language_model, arch))
+    restore_attention(_attention_layers(language_model, arch))
     on_all_axes(language_model)
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from recipes.common.training import attention
-from recipes.common.training.fused_attention import untell
+from recipes.common.training.fused_attention import fuse_attention, restore_attention
 from recipes.common.training.splash import splash_attention
 from recipes.compilers.step import lower_step
 from recipes.gpt import scale
 from recipes.gpt.config import GPTConfig
 from recipes.gpt.model import Size, build_language_model
 from recipes.vision.model import ViT, build_classifier
-from recipes.vision.recipe import choose_attention, tell_attention
+from recipes.vision.recipe import choose_attention, prepare_attention
 from tests.backends import only_on
 
 pytestmark = only_on("jax", reason="a Pallas kernel of JAX")
@@ -125,14 +125,14 @@ def test_a_wrong_kernel_is_not_trusted(tpu, monkeypatch):
 def test_a_vision_transformer_takes_the_kernel(tpu, monkeypatch):
     keras.utils.set_random_seed(0)
     assert choose_attention(SHAPE, IMAGES) is None
-    model = tell_attention(build_classifier(SHAPE, 10, IMAGES), SHAPE, IMAGES)
+    model = prepare_attention(build_classifier(SHAPE, 10, IMAGES), SHAPE, IMAGES)
     images = np.random.default_rng(0).standard_normal((1, *IMAGES)).astype("float32")
     tpu.clear()
     found = np.asarray(model(images))
     assert len(tpu) == SHAPE.layers
     # The same weights where there is no kernel.
     monkeypatch.undo()
-    untell(SHAPE.attention_layers(model))
+    restore_attention(SHAPE.attention_layers(model))
     np.testing.assert_allclose(found, np.asarray(model(images)), atol=1e-5)
     assert len(tpu) == SHAPE.layers
 
@@ -169,6 +169,22 @@ def test_language_models_take_the_kernel(arch, tpu, monkeypatch):
     np.testing.assert_allclose(found, other, atol=1e-5)
 
 
+def test_attention_that_is_more_than_causal_is_left_alone(tpu):
+    import keras_nlp
+
+    sizes = {"num_layers": 1, "hidden_dim": 64, "intermediate_dim": 64, "vocabulary_size": 50}
+    heads = {"num_query_heads": 2, "num_key_value_heads": 2}
+    windowed = keras_nlp.models.MistralBackbone(**sizes, **heads, sliding_window=4)
+    assert scale.ARCHITECTURES["llama"].attention_layers(windowed) == []
+    # Layers that drop weights out have no kernel; asked for, that is an error.
+    dropping = keras.layers.MultiHeadAttention(2, 32, dropout=0.1)
+    fuse_attention([dropping], causal=True, flash=None)
+    assert "_compute_attention" not in vars(dropping)
+    for layers in ([dropping], []):
+        with pytest.raises(ValueError, match="Received: attention=flash"):
+            fuse_attention(layers, causal=True, flash=True)
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_step_for_tpu_has_the_kernels(replicas, monkeypatch):
     """StableHLO of a step over two devices too, where XLA cannot cut a Pallas kernel itself."""
@@ -193,6 +209,8 @@ def test_the_step_for_tpu_has_the_kernels(replicas, monkeypatch):
         attention.COMPILING_ONLY.reset(token)
     # Forward, and backward for the queries, and for keys and values; both layers call the same.
     assert text.count("@tpu_custom_call") == 3
+    # `shard_map`: what is inside is computed by each device on its own part.
+    assert ("sdy.manual_computation" in text) == (replicas > 1)
 
 
 @pytest.mark.parametrize("causal", [False, True])

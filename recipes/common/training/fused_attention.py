@@ -1,4 +1,4 @@
-"""A model's attention layers, told what the recipe knows: causal or not, and nothing is padded.
+"""Fused attention in a model's layers, by what the recipe knows: causal or not, never padded.
 
 KerasHub's language models hand their causal mask over as an array, with which no kernel on TPU, and
 on GPU only one that reads the array, computes. What touches Keras' internals for this is
@@ -12,7 +12,7 @@ import keras
 from recipes.common.training.attention import attend, on_tpu
 
 
-class _Told:
+class _Fused:
     """A layer's `_compute_attention` by `attend`."""
 
     def __init__(self, layer: keras.layers.Layer, causal: bool, flash: bool | None):
@@ -43,7 +43,7 @@ def has_kernels() -> bool:
     return False
 
 
-def tell(layers: Iterable[keras.layers.Layer], causal: bool, flash: bool | None) -> None:
+def fuse_attention(layers: Iterable[keras.layers.Layer], causal: bool, flash: bool | None) -> None:
     """Makes attention layers compute by `attend` where there are fused kernels; elsewhere nothing.
 
     Layers that drop attention's weights out stay as they are: no kernel does that.
@@ -52,16 +52,26 @@ def tell(layers: Iterable[keras.layers.Layer], causal: bool, flash: bool | None)
         layers: Of Keras or KerasHub, as built or as loaded; nothing of this is saved with them.
         causal: Whether their attention is causal.
         flash: As of `attend`.
+
+    Raises:
+        ValueError: If the kernel is asked for, and there is a layer, or no layer, to refuse it.
     """
     if not has_kernels():
         return
-    for layer in layers:
-        if not getattr(layer, "_dropout", 0) and not isinstance(layer._compute_attention, _Told):
-            layer._compute_attention = _Told(layer, causal, flash)
+    layers = list(layers)
+    able = [layer for layer in layers if not getattr(layer, "_dropout", 0)]
+    if flash and len(able) < max(1, len(layers)):
+        raise ValueError(
+            "There is no flash attention with dropout, nor for an architecture that names no "
+            "`attention_layers`; use auto. Received: attention=flash"
+        )
+    for layer in able:
+        if not isinstance(layer._compute_attention, _Fused):
+            layer._compute_attention = _Fused(layer, causal, flash)
 
 
-def untell(layers: Iterable[keras.layers.Layer]) -> None:
+def restore_attention(layers: Iterable[keras.layers.Layer]) -> None:
     """Gives the layers their own `_compute_attention` again."""
     for layer in layers:
-        if isinstance(layer._compute_attention, _Told):
+        if isinstance(layer._compute_attention, _Fused):
             layer._compute_attention = layer._compute_attention.compute

@@ -24,6 +24,13 @@ class Size:
     intermediate: int
 
 
+def causal_attention_layers(backbone: keras.Model, kind: type) -> list[keras.layers.Layer]:
+    """Those of a backbone that is of this class exactly: a subclass may attend otherwise."""
+    if type(backbone) is not kind:
+        return []
+    return [block._self_attention_layer for block in backbone.transformer_layers]
+
+
 class Architecture(abc.ABC):
     """A decoder of KerasHub.
 
@@ -56,8 +63,12 @@ class Architecture(abc.ABC):
         """KerasHub's backbone: token ids to hidden states, named `"backbone"`."""
 
     def attention_layers(self, backbone: keras.Model) -> list[keras.layers.Layer]:
-        """The layers whose attention is causal and nothing else: no bias, no soft cap."""
-        return [block._self_attention_layer for block in backbone.transformer_layers]
+        """The layers whose attention is causal and nothing else: no window, bias or soft cap.
+
+        Where there are fused kernels these compute by them; others as KerasHub has it. None by
+        default, so that an architecture gets no other attention than its own without a word.
+        """
+        return []
 
     @abc.abstractmethod
     def task(self) -> tuple[type, type]:

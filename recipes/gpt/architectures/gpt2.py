@@ -3,7 +3,7 @@
 import keras
 import keras_nlp
 
-from recipes.gpt.architectures.base import Architecture, Size
+from recipes.gpt.architectures.base import Architecture, Size, causal_attention_layers
 
 
 class GPT2(Architecture):
@@ -35,6 +35,9 @@ class GPT2(Architecture):
             dropout=dropout,
             name="backbone",
         )
+
+    def attention_layers(self, backbone: keras.Model) -> list[keras.layers.Layer]:
+        return causal_attention_layers(backbone, keras_nlp.models.GPT2Backbone)
 
     def task(self) -> tuple[type, type]:
         return keras_nlp.models.GPT2CausalLM, keras_nlp.models.GPT2CausalLMPreprocessor

@@ -3,7 +3,7 @@
 import keras
 import keras_nlp
 
-from recipes.gpt.architectures.base import Architecture, Size
+from recipes.gpt.architectures.base import Architecture, Size, causal_attention_layers
 
 
 class Llama(Architecture):
@@ -34,6 +34,9 @@ class Llama(Architecture):
             dropout=dropout,
             name="backbone",
         )
+
+    def attention_layers(self, backbone: keras.Model) -> list[keras.layers.Layer]:
+        return causal_attention_layers(backbone, keras_nlp.models.LlamaBackbone)
 
     def task(self) -> tuple[type, type]:
         return keras_nlp.models.LlamaCausalLM, keras_nlp.models.LlamaCausalLMPreprocessor

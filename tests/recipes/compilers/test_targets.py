@@ -127,7 +127,7 @@ def test_a_language_model_compiles(config, target, kind):
     if kind == "data":
         # The gradients: float32 of the embedding, and bfloat16 or float32 of the rest.
         assert 2 * parameters < found.work.messages[0].payload < 4 * parameters + 1000
-    # Forward and backward of two layers; on TPU keys and values are a call of their own.
+    # Forward and backward of the one layer; on TPU keys and values are a call of their own.
     kernels = {TPU: "splash (Pallas), 3 calls", GPU: "fused (cuDNN), 2 calls"}
     assert found.attention == kernels[target]
 
