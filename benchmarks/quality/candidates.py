@@ -36,6 +36,25 @@ ROUND_3: tuple[Method, ...] = (
 """The best three of round 2, with seeds that rounds 1 and 2 did not see. The third had the cost of
 the same with patience 100; the longer patience was taken. The last is the best of the controls."""
 
+_DEFAULT = {"fraction": 0.6, "rho": 2.0, "min_steps": 100.0, "patience": 300.0}
+
+ROUND_4: tuple[Method, ...] = (
+    *(Method("retreating", {**_DEFAULT, "patience": patience}) for patience in (300.0, 100.0, 30.0)),
+    *(
+        Method(
+            "retreating", {**_DEFAULT, "patience": 100.0, "threshold": z, "recovery": steps}
+        )
+        for z in (2.0, 4.0)
+        for steps in (300.0, 3000.0)
+    ),
+    Method(
+        "retreating",
+        {**_DEFAULT, "fraction": 1.0, "patience": 100.0, "threshold": 2.0, "recovery": 300.0},
+    ),
+)
+"""What follows from the study `evidence`: an earlier end of warm-up, and a retreat where the loss
+rises. The first is the library's default; the last, a control, has the retreat alone."""
+
 SELF_TUNED: Method | None = Method("self-tuned")
 """The rule of the study `test`: `LossAdaptiveLearningRate(base)` with nothing else. Its defaults
 are the winner of round 3 (`fraction` 0.6, `rho` 2, `min_steps` 100, `patience` 300), set before the

@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.quality.rates import (
     ConstantCourse,
     RepeatedWarmup,
+    RetreatingRule,
     SharedCourse,
     TunableNormConstrained,
     TunableRule,
@@ -60,6 +61,10 @@ def _plain(workload, course, constants):
 
 def _tunable(workload, course, constants):
     return LossAware(course.attach(workload.optimizer(TunableRule(course))))
+
+
+def _retreating(workload, course, constants):
+    return LossAware(course.attach(workload.optimizer(RetreatingRule(course))))
 
 
 def _library(workload, course, constants):
@@ -137,6 +142,10 @@ FAMILIES: dict[str, Family] = {
     "untuned-linear": Family(_plain, _untuned, optimizers=ADAM),
     # Those of TunableRule.INPUTS: C is `fraction` times the first loss.
     "auto": Family(_tunable, lambda optimizer, updates, c: c, form="tunable", named=True),
+    # Those of RetreatingRule.INPUTS.
+    "retreating": Family(
+        _retreating, lambda optimizer, updates, c: c, form="retreating", named=True
+    ),
     # Whatever LossAdaptiveLearningRate takes.
     "self-tuned": Family(_library, traced=lambda constants: constants, form="library", named=True),
     # C: in units of the loss.

@@ -48,7 +48,7 @@ class Study:
 
 STUDIES: dict[str, Study] = {
     "scan": Study(
-        ("development", "test", "situation", "evidence"),
+        ("development", "further development", "test", "situation", "evidence"),
         (NONE, LINEAR[2]),
         seeds=(SCAN_SEED,),
         wider=True,
@@ -57,6 +57,11 @@ STUDIES: dict[str, Study] = {
         ("development",), (NONE, *LINEAR, *candidates.ROUND_1, *candidates.ROUND_2), seeds=(0,)
     ),
     "choose": Study(("development",), (NONE, *LINEAR, *candidates.ROUND_3), seeds=(1, 2)),
+    "develop-again": Study(
+        ("development", "further development"),
+        (NONE, *LINEAR, *candidates.ROUND_4),
+        seeds=(0,),
+    ),
     "spikes": Study(("corrupted",), candidates.SPIKES, seeds=(0, 1, 2)),
     "test": Study(
         ("test", "situation"),

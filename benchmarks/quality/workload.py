@@ -12,6 +12,7 @@ Arrays = tuple[np.ndarray, ...]
 
 DEVELOPMENT, TEST, SITUATION, CORRUPTED = "development", "test", "situation", "corrupted"
 EVIDENCE, EVIDENCE_SITUATION, SIZE = "evidence", "evidence situation", "size"
+FURTHER_DEVELOPMENT = "further development"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Workload:
 
     Args:
         name: The name of its file.
-        kind: `"development"`: a rule may be chosen on it; `"test"`: it is run once, with the rule
+        kind: `"development"` and `"further development"`: a rule may be chosen on it; `"test"`: it is run once, with the rule
             as it is; `"situation"`: the same, for a change that a step count cannot see;
             `"corrupted"`: for the study of the spike guard; `"evidence"`: for the study of that
             name alone, which the test workloads take part in as well; `"evidence situation"`: for

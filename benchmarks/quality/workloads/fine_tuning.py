@@ -20,27 +20,34 @@ def tokens():
     return tuple(data.characters(text) for text in data.english())
 
 
-def trained_on_code(seed: int) -> list[np.ndarray]:
-    """The weights after `dev_char_gpt` with this seed; trained once, then read from the cache."""
-    name = f"code-{before.WORKLOAD.version}-{seed}-{_digest()}.npz"
+def trained(workload: Workload, rate: float, seed: int, label: str = "") -> list[np.ndarray]:
+    """The weights after `workload` with this seed; trained once, then read from the cache.
+
+    Args:
+        workload: What is trained.
+        rate: The peak rate, which `linear-20` warms up.
+        seed: Of weights and batches.
+        label: The first part of the file's name; the workload's unless stated.
+    """
+    from benchmarks.quality.methods import LINEAR
+    from benchmarks.quality.trial import Program, data_digest
+
+    digest = data_digest(workload)
+    name = f"{label or workload.name}-{workload.version}-{seed}-{digest}.npz"
     path = cache_folder() / "quality" / name
     if path.exists():
         with np.load(path) as saved:
             return [saved[f"{index:03}"] for index in range(len(saved.files))]
-    from benchmarks.quality.methods import LINEAR
-    from benchmarks.quality.trial import Program
-
-    program = Program(before.WORKLOAD, LINEAR[2])
-    weights = program.run(LINEAR[2], RATE, seed, before.WORKLOAD.updates)["weights"]
+    program = Program(workload, LINEAR[2])
+    weights = program.run(LINEAR[2], rate, seed, workload.updates)["weights"]
     with atomic(path) as partial:
         np.savez(partial, **{f"{index:03}": value for index, value in enumerate(weights)})
     return weights
 
 
-def _digest() -> str:
-    from benchmarks.quality.trial import data_digest
-
-    return data_digest(before.WORKLOAD)
+def trained_on_code(seed: int) -> list[np.ndarray]:
+    """The weights after `dev_char_gpt` with this seed."""
+    return trained(before.WORKLOAD, RATE, seed, label="code")
 
 
 def held_out():
