@@ -39,11 +39,12 @@ the same with patience 100; the longer patience was taken. The last is the best 
 _DEFAULT = {"fraction": 0.6, "rho": 2.0, "min_steps": 100.0, "patience": 300.0}
 
 ROUND_4: tuple[Method, ...] = (
-    *(Method("retreating", {**_DEFAULT, "patience": patience}) for patience in (300.0, 100.0, 30.0)),
     *(
-        Method(
-            "retreating", {**_DEFAULT, "patience": 100.0, "threshold": z, "recovery": steps}
-        )
+        Method("retreating", {**_DEFAULT, "patience": patience})
+        for patience in (300.0, 100.0, 30.0)
+    ),
+    *(
+        Method("retreating", {**_DEFAULT, "patience": 100.0, "threshold": z, "recovery": steps})
         for z in (2.0, 4.0)
         for steps in (300.0, 3000.0)
     ),

@@ -41,7 +41,7 @@ from recipes.common.command_line.errors import InputError
 from recipes.common.files.writing import atomic
 from recipes.common.results.plots import COLOURS, DASHES
 
-WORKLOADS = ("gpt_code", "post_ln_transformer", "lstm", "vit", "resnet", "deep_plain")
+WORKLOADS = ("post_ln_transformer", "deep_plain", "resnet", "vit", "lstm", "gpt_code")
 LABELS = ("none", "linear, best length", "the paper's rule, best C", "self-tuned rule")
 PLACES = (0, 1)
 """Of the grid, above tuned linear warm-up's best rate."""
@@ -79,15 +79,15 @@ def _sharpness(program: Program, state: tuple, objective: Objective, batch: tupl
 def measure(trial: Trial) -> dict[str, Any]:
     """Runs the trial, stopping to measure; losses, effective rates and rate over limit.
 
-    The sharpness is that of the loss on the first batch of the held-out data. Where the weights are
-    no longer finite the run ends.
+    The sharpness is that of the loss on the batch of the last update. Where the weights are no
+    longer finite the run ends.
     """
     identity = trial.identity()
     workload = load_workload(trial.workload)
     program = Program(workload, trial.method)
     updates = identity["updates"]
     batches = workload.training(trial.seed, updates)
-    objective, batch = Objective(program.model), tuple(a[0] for a in workload.held_out())
+    objective = Objective(program.model)
     start = state = program.start(trial.method, trial.rate, trial.seed, updates)
     bounds = [updates * k // 100 for k in range(FINE)]
     bounds += [updates * k // 10 for k in range(1, COARSE + 2)]
@@ -99,7 +99,9 @@ def measure(trial: Trial) -> dict[str, Any]:
         rates.append(rate)
         value = np.nan
         if all(np.isfinite(w).all() for w in state[0]):
-            value = _sharpness(program, state, objective, batch)
+            # Not a held-out batch: Adam divides by next to nothing where no batch has had a
+            # gradient yet, such as the vector of a token that was not seen, and that would be all.
+            value = _sharpness(program, state, objective, tuple(a[high - 1] for a in batches))
         ends.append(high)
         sharpness.append(value)
         if not np.isfinite(value):

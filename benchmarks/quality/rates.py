@@ -122,9 +122,9 @@ class RetreatingRule(TunableRule):
     (1 - 1/25)\,a_k & \text{where } \bar f_\text{fast} - \bar f_\text{slow} > z \nu \sigma\\
     \min\{1, a_k + 1/R\} & \text{else}\end{cases}$$
 
-    with the two moving averages of `AutoC`, the deviation $\sigma$ of the losses from the fast one, and
-    the deviation $\nu$ of the averages' difference for independent losses of deviation 1. The inputs
-    are $z$, `threshold`, and $R$, `recovery`.
+    with the two moving averages of `AutoC`, the deviation $\sigma$ of the losses from the fast
+    one, and the deviation $\nu$ of the averages' difference for independent losses of deviation 1.
+    The inputs are $z$, `threshold`, and $R$, `recovery`.
     """
 
     INPUTS: ClassVar = {**TunableRule.INPUTS, "threshold": NO_END, "recovery": 300.0}

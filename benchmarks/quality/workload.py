@@ -21,11 +21,11 @@ class Workload:
 
     Args:
         name: The name of its file.
-        kind: `"development"` and `"further development"`: a rule may be chosen on it; `"test"`: it is run once, with the rule
-            as it is; `"situation"`: the same, for a change that a step count cannot see;
-            `"corrupted"`: for the study of the spike guard; `"evidence"`: for the study of that
-            name alone, which the test workloads take part in as well; `"evidence situation"`: for
-            the study `situations`; `"size"`: for the study `sizes`.
+        kind: `"development"` and `"further development"`: a rule may be chosen on it; `"test"`: it
+            is run once, with the rule as it is; `"situation"`: the same, for a change that a step
+            count cannot see; `"corrupted"`: for the study of the spike guard; `"evidence"`: for
+            the study of that name alone, which the test workloads take part in as well;
+            `"evidence situation"`: for the study `situations`; `"size"`: for the study `sizes`.
         description: One sentence for the report.
         version: Goes up whenever a change alters the results: old ones are then not taken for new.
         updates: Number of updates.

@@ -126,6 +126,48 @@ def test_the_rule_in_units_of_the_first_loss_is_the_librarys():
     assert other["factors"][0] == pytest.approx(0.8**2, rel=1e-4)
 
 
+def test_a_rate_that_retreats_is_what_a_loop_says():
+    updates, threshold, recovery = 80, 2.0, 40.0
+
+    def flipped(seed, updates):
+        x, y = _batches(seed, updates)
+        y[35:50] = 1 - y[35:50]  # What it has learnt is wrong for a while: the loss rises.
+        return x, y
+
+    work = dataclasses.replace(TINY, training=flipped)
+    constants = {"fraction": 1.0, "rho": 2.0, "min_steps": 5.0, "patience": 10.0}
+    constants |= {"threshold": threshold, "recovery": recovery}
+    method = Method("retreating", constants)
+    result = Program(work, method).run(method, 0.03, seed=3, updates=updates)
+    losses, cap, caps = result["losses"], 1.0, []
+    fast = slow = square = 0.0
+    noise = np.random.default_rng(0).normal(size=200_000)
+    difference = _deviation_of_the_averages(noise)
+    for k, loss in enumerate(losses, start=1):
+        before = fast / (1 - 0.96 ** (k - 1)) if k > 1 else loss
+        square = 0.99 * square + 0.01 * (loss - before) ** 2
+        fast, slow = 0.96 * fast + 0.04 * loss, 0.99 * slow + 0.01 * loss
+        gap = fast / (1 - 0.96**k) - slow / (1 - 0.99**k)
+        limit = threshold * difference * np.sqrt(square / (1 - 0.99**k))
+        cap = 0.96 * cap if k >= 25 and gap > limit else min(1.0, cap + 1 / recovery)
+        caps.append(cap)
+    caps = np.array(caps)
+    assert caps.min() < 0.7 and (np.diff(caps) > 0).any(), "the run must show both"
+    # Released and risen, the factor is the cap wherever the loss is not above the first one.
+    settled = (np.arange(updates) > 45) & (losses <= losses[0]) & (caps < 0.99)
+    assert settled.sum() > 10
+    np.testing.assert_allclose(result["factors"][settled], caps[settled], rtol=2e-3)
+
+
+def _deviation_of_the_averages(noise):
+    fast = slow = 0.0
+    values = []
+    for value in noise:
+        fast, slow = 0.96 * fast + 0.04 * value, 0.99 * slow + 0.01 * value
+        values.append(fast - slow)
+    return np.std(values[1000:])
+
+
 def test_a_train_step_of_its_own():
     def images(seed, updates):
         rng = np.random.default_rng(seed)
