@@ -56,6 +56,15 @@ ROUND_4: tuple[Method, ...] = (
 """What follows from the study `evidence`: an earlier end of warm-up, and a retreat where the loss
 rises. The first is the library's default; the last, a control, has the retreat alone."""
 
+ROUND_5: tuple[Method, ...] = tuple(
+    Method(
+        "retreating",
+        {**_DEFAULT, "patience": 100.0, "threshold": z, "recovery": steps, "shrink": shrink},
+    )
+    for z, steps, shrink in ((2.5, 1000.0, 25.0), (3.0, 3000.0, 25.0), (3.0, 3000.0, 10.0))
+)
+"""Retreats that leave the rate alone where the loss is mere noise about a constant."""
+
 SELF_TUNED: Method | None = Method("self-tuned")
 """The rule of the study `test`: `LossAdaptiveLearningRate(base)` with nothing else. Its defaults
 are the winner of round 3 (`fraction` 0.6, `rho` 2, `min_steps` 100, `patience` 300), set before the

@@ -119,15 +119,20 @@ class RetreatingRule(TunableRule):
     r"""The same, and its factor retreats where the loss rises.
 
     $$\text{factor}_k \le a_k, \qquad a_{k+1} = \begin{cases}
-    (1 - 1/25)\,a_k & \text{where } \bar f_\text{fast} - \bar f_\text{slow} > z \nu \sigma\\
+    (1 - 1/S)\,a_k & \text{where } \bar f_\text{fast} - \bar f_\text{slow} > z \nu \sigma\\
     \min\{1, a_k + 1/R\} & \text{else}\end{cases}$$
 
     with the two moving averages of `AutoC`, the deviation $\sigma$ of the losses from the fast
     one, and the deviation $\nu$ of the averages' difference for independent losses of deviation 1.
-    The inputs are $z$, `threshold`, and $R$, `recovery`.
+    The inputs are $z$, `threshold`, $R$, `recovery`, and $S$, `shrink`.
     """
 
-    INPUTS: ClassVar = {**TunableRule.INPUTS, "threshold": NO_END, "recovery": 300.0}
+    INPUTS: ClassVar = {
+        **TunableRule.INPUTS,
+        "threshold": NO_END,
+        "recovery": 300.0,
+        "shrink": 25.0,
+    }
 
     def initial_state(self) -> dict[str, float]:
         return super().initial_state() | {"cap": 1.0, "square": 0.0}
@@ -144,7 +149,7 @@ class RetreatingRule(TunableRule):
         rises = fast - slow > state["threshold"] * _DIFFERENCE * deviation
         rises = ops.logical_and(rises, count >= 25.0)
         recovered = ops.minimum(state["cap"] + 1.0 / state["recovery"], 1.0)
-        new["cap"] = ops.where(rises, state["cap"] * (1.0 - 1.0 / 25.0), recovered)
+        new["cap"] = ops.where(rises, state["cap"] * (1.0 - 1.0 / state["shrink"]), recovered)
         new["factor"] = new["risen"] = ops.minimum(new["factor"], new["cap"])
         return new
 

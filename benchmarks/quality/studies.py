@@ -59,7 +59,7 @@ STUDIES: dict[str, Study] = {
     "choose": Study(("development",), (NONE, *LINEAR, *candidates.ROUND_3), seeds=(1, 2)),
     "develop-again": Study(
         ("development", "further development"),
-        (NONE, *LINEAR, *candidates.ROUND_4),
+        (NONE, *LINEAR, *candidates.ROUND_4, *candidates.ROUND_5),
         seeds=(0,),
     ),
     "spikes": Study(("corrupted",), candidates.SPIKES, seeds=(0, 1, 2)),
