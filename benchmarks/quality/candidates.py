@@ -65,6 +65,9 @@ ROUND_5: tuple[Method, ...] = tuple(
 )
 """Retreats that leave the rate alone where the loss is mere noise about a constant."""
 
+CONFIRMED: tuple[Method, ...] = (ROUND_4[0], ROUND_4[1], ROUND_4[6])
+"""The default, the earlier end of warm-up alone, and that with the retreat of the least cost."""
+
 SELF_TUNED: Method | None = Method("self-tuned")
 """The rule of the study `test`: `LossAdaptiveLearningRate(base)` with nothing else. Its defaults
 are the winner of round 3 (`fraction` 0.6, `rho` 2, `min_steps` 100, `patience` 300), set before the

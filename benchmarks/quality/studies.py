@@ -62,6 +62,9 @@ STUDIES: dict[str, Study] = {
         (NONE, *LINEAR, *candidates.ROUND_4, *candidates.ROUND_5),
         seeds=(0,),
     ),
+    "choose-again": Study(
+        ("development", "further development"), (*LINEAR, *candidates.CONFIRMED), seeds=(1, 2)
+    ),
     "spikes": Study(("corrupted",), candidates.SPIKES, seeds=(0, 1, 2)),
     "test": Study(
         ("test", "situation"),
