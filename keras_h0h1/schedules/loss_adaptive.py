@@ -190,7 +190,7 @@ class LossAdaptiveLearningRate(BasedSchedule):
             loss = new["average"] / new["weight"]
         factor = step_sizes.practical_factor(loss, C, f_star, self.rho)
         if self.auto is not None:
-            factor = self.auto.limited(state, ops.maximum(factor, release))
+            factor = self.auto.limited(state, new, ops.maximum(factor, release))
         if self.min_factor > 0.0:
             factor = ops.maximum(factor, self.min_factor)
         if self.auto is not None:

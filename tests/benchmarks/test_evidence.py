@@ -58,7 +58,7 @@ def test_every_method_trains(workload, monkeypatch):
     monkeypatch.setattr(rounds, "load_workload", lambda name: workload)
     methods = evidence.EVIDENCE.methods_of("tiny")
     families = {method.family: method for method in methods}
-    expected = {"none", "linear", "auto", "self-tuned"}
+    expected = {"none", "linear", "auto", "self-tuned", "self-tuned-2"}
     if workload is TINY:
         expected |= {"untuned-linear", "radam", "schedule-free", "momo-adam", "ngn-md"}
         expected |= {"norm-constrained"}
