@@ -33,11 +33,12 @@ class LossAdaptiveLearningRate(BasedSchedule):
     loss gets here.
 
     With the default `C="auto"` nothing else has to be known: `C` comes from the first loss, the
-    factor rises by at most 1/100 a step, and the warm-up ends where the loss has stopped falling;
-    see `keras_h0h1.schedules.AutoC`. With a number the rule is the paper's. It is in units of the
-    loss: a language model with a vocabulary of 50,280 words starts at a loss of ln 50280 = 10.8,
-    so `C=5` starts at 46% of the base rate. **If the loss never falls below such a `C + f_star`,
-    the factor never reaches 1**: look at it with `keras_h0h1.callbacks.LearningRateLogger`.
+    factor rises by at most 1/100 a step, the warm-up ends where the loss has stopped falling, and
+    the factor shrinks where the loss rises; see `keras_h0h1.schedules.AutoC`. With a number the
+    rule is the paper's. It is in units of the loss: a language model with a vocabulary of 50,280
+    words starts at a loss of ln 50280 = 10.8, so `C=5` starts at 46% of the base rate. **If the
+    loss never falls below such a `C + f_star`, the factor never reaches 1**: look at it with
+    `keras_h0h1.callbacks.LearningRateLogger`.
 
     Args:
         base: Float or `keras.optimizers.schedules.LearningRateSchedule`: the peak rate, or the
