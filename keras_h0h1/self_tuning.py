@@ -98,41 +98,6 @@ def stalled_share(fall: Numeric, tolerance: Numeric) -> Numeric:
     return xp.clip(1.0 - fall / tolerance, 0.0, 1.0)
 
 
-def root_mean_square(average: Numeric, value: Numeric, decay: Numeric) -> Numeric:
-    r"""$q_k = \sqrt{s q_{k-1}^2 + (1 - s) x_k^2}$, before the start-up bias is removed.
-
-    Divided by $\sqrt{1 - s^k}$ it is the root of the mean square of the `k` values that were seen.
-    No square is formed, so it is finite where the values are.
-
-    Example:
-
-    >>> round(float(root_mean_square(3.0, 4.0, decay=0.5)), 4)
-    3.5355
-    """
-    xp = namespace(average, value)
-    old, new = decay**0.5 * xp.abs(average), (1.0 - decay) ** 0.5 * xp.abs(value)
-    larger, smaller = xp.maximum(old, new), xp.minimum(old, new)
-    ratio = xp.where(larger > 0.0, smaller / xp.where(larger > 0.0, larger, 1.0), 0.0 * larger)
-    return larger * xp.sqrt(1.0 + ratio * ratio)
-
-
-def difference_of_averages(fast_decay: float, slow_decay: float) -> float:
-    r"""Standard deviation of the difference of two moving averages of the same noise.
-
-    $$\nu^2 = \frac{1 - a}{1 + a} + \frac{1 - b}{1 + b} - \frac{2 (1 - a)(1 - b)}{1 - ab}$$
-
-    for independent values of standard deviation 1 and the decays $a$ and $b$, in the long run.
-
-    Example: of a value and the average of all, the value's own.
-
-    >>> round(difference_of_averages(0.0, 1.0), 6), round(difference_of_averages(0.96, 0.99), 4)
-    (1.0, 0.0965)
-    """
-    a, b = fast_decay, slow_decay
-    variance = (1.0 - a) / (1.0 + a) + (1.0 - b) / (1.0 + b)
-    return (variance - 2.0 * (1.0 - a) * (1.0 - b) / (1.0 - a * b)) ** 0.5
-
-
 def lower_bound(lowest: Numeric) -> Numeric:
     r"""$\min(0, 2 \min_i f_i)$: 0 until a negative loss is seen, then twice the lowest loss.
 

@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.quality.rates import (
     ConstantCourse,
     RepeatedWarmup,
+    RetreatingRule,
     SharedCourse,
     TunableNormConstrained,
     TunableRule,
@@ -19,7 +20,7 @@ from benchmarks.quality.schedule_free import ScheduleFree
 from benchmarks.quality.workload import Workload
 from keras_h0h1 import AdaptiveGD, LossAdaptiveLearningRate, LossAware, warmup_factors
 from keras_h0h1.optimizers import NGNMD, MoMoAdam
-from keras_h0h1.schedules import AutoC, RectifiedWarmup
+from keras_h0h1.schedules import RectifiedWarmup
 
 ANY, ADAM, SGD = "any", "Adam", "SGD"
 """The optimizers of the workloads that a family can be used on."""
@@ -62,16 +63,13 @@ def _tunable(workload, course, constants):
     return LossAware(course.attach(workload.optimizer(TunableRule(course))))
 
 
+def _retreating(workload, course, constants):
+    return LossAware(course.attach(workload.optimizer(RetreatingRule(course))))
+
+
 def _library(workload, course, constants):
     rule = LossAdaptiveLearningRate(course, **constants)
     return LossAware(course.attach(workload.optimizer(rule)))
-
-
-def _first_self_tuned(workload, course, constants):
-    # The library's default until the second round of development.
-    if constants.get("C", "auto") == "auto":
-        constants = {**constants, "C": AutoC(patience=300.0, rise_threshold=None)}
-    return _library(workload, course, constants)
 
 
 def _paper(workload, course, constants):
@@ -131,7 +129,14 @@ def _untuned(optimizer, updates, constants):
     return {"warmup_updates": 2.0 / (1.0 - optimizer.beta_2)}
 
 
-_RETREAT = {"threshold": "rise_threshold", "shrink": "retreat"}
+SECOND_RULE = {
+    "fraction": 0.6,
+    "rho": 2.0,
+    "min_steps": 100.0,
+    "patience": 100.0,
+    "threshold": 4.0,
+    "recovery": 3000.0,
+}
 
 FAMILIES: dict[str, Family] = {
     "none": Family(_plain),
@@ -146,21 +151,16 @@ FAMILIES: dict[str, Family] = {
     "untuned-linear": Family(_plain, _untuned, optimizers=ADAM),
     # Those of TunableRule.INPUTS: C is `fraction` times the first loss.
     "auto": Family(_tunable, lambda optimizer, updates, c: c, form="tunable", named=True),
-    # The same, as the second round of development names them.
+    # Those of RetreatingRule.INPUTS.
     "retreating": Family(
-        _tunable,
-        lambda optimizer, updates, c: {_RETREAT.get(name, name): v for name, v in c.items()},
-        form="tunable",
-        named=True,
+        _retreating, lambda optimizer, updates, c: c, form="retreating", named=True
     ),
-    # The rule of rounds 1 to 3: whatever LossAdaptiveLearningRate takes.
-    "self-tuned": Family(
-        _first_self_tuned, traced=lambda constants: constants, form="first", named=True
-    ),
-    # The library's default, which the second round of development chose. The same arguments.
+    # The rule that the second round of development chose, and the evidence did not confirm.
     "self-tuned-2": Family(
-        _library, traced=lambda constants: constants, form="library", named=True
+        _retreating, lambda optimizer, updates, c: dict(SECOND_RULE), form="retreating"
     ),
+    # Whatever LossAdaptiveLearningRate takes.
+    "self-tuned": Family(_library, traced=lambda constants: constants, form="library", named=True),
     # C: in units of the loss.
     "paper": Family(_paper, traced=lambda constants: constants, form="paper", named=True),
     "radam": Family(

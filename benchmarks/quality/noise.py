@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from benchmarks.quality import candidates
-from benchmarks.quality.methods import FAMILIES, Method
-from benchmarks.quality.rates import TunableRule
+from benchmarks.quality.methods import Method
+from benchmarks.quality.rates import RetreatingRule
 
 STEPS, RUNS, BEGIN = 20_000, 8, 2_000
 """Losses in a run, runs, and losses before the mean begins."""
@@ -34,9 +34,8 @@ def mean_cap(method: Method, losses: np.ndarray) -> float:
         method: A candidate of the family `retreating`.
         losses: Array of shape `(runs, steps)`.
     """
-    rule = TunableRule(1.0)
-    inputs = FAMILIES[method.family].inputs(None, STEPS, method.constants)
-    values = rule.initial_state() | inputs
+    rule = RetreatingRule(1.0)
+    values = rule.initial_state() | method.constants
     # Kept by the optimizer, which is not there: the losses are positive.
     values["lowest_loss"] = 0.0
     start = {name: np.float32(value) for name, value in values.items()}

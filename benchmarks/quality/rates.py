@@ -1,16 +1,27 @@
 """The learning rate's course, which all methods share, and rules for its beginning."""
 
 import copy
+import math
 from typing import ClassVar
 
 import keras
 from keras import ops
 
-from keras_h0h1 import LossAdaptiveLearningRate
+from keras_h0h1 import LossAdaptiveLearningRate, self_tuning
 from keras_h0h1.schedules import AutoC, NormConstrainedLearningRate
 
 NO_END = 1e30
-"""The patience, and the rise of the loss, that no run has."""
+"""The patience that no run has."""
+
+FAST, SLOW = 0.96, 0.99
+"""The decays of the two averages in `AutoC`."""
+
+_DIFFERENCE = math.sqrt(
+    (1 - FAST) / (1 + FAST)
+    + (1 - SLOW) / (1 + SLOW)
+    - 2 * (1 - FAST) * (1 - SLOW) / (1 - FAST * SLOW)
+)
+"""The deviation of their difference in the long run, for independent values of deviation 1."""
 
 DECAY_SHARE = 0.2
 """Share of the updates over which each method's rate falls linearly to 0 at the end."""
@@ -85,9 +96,6 @@ class TunableRule(LossAdaptiveLearningRate):
         "tolerance": 0.05,
         "patience": NO_END,
         "smoothing": 0.0,
-        "rise_threshold": NO_END,
-        "retreat": 25.0,
-        "recovery": 3000.0,
     }
 
     def __init__(self, base: keras.optimizers.schedules.LearningRateSchedule):
@@ -100,11 +108,52 @@ class TunableRule(LossAdaptiveLearningRate):
         rule = copy.copy(self)
         rule._in_use = False
         rule.C = object.__new__(AutoC)
-        for name in self.INPUTS.keys() - {"rho", "smoothing"}:
+        for name in ("fraction", "min_steps", "tolerance", "patience"):
             object.__setattr__(rule.C, name, state[name])
         object.__setattr__(rule.C, "first", 1)
         rule.rho, rule.smoothing = state["rho"], state["smoothing"]
         return LossAdaptiveLearningRate.update(rule, state, loss, gradient_norm)
+
+
+class RetreatingRule(TunableRule):
+    r"""The same, and its factor retreats where the loss rises: the second round of development.
+
+    $$\text{factor}_k \le a_k, \qquad a_{k+1} = \begin{cases}
+    (1 - 1/S)\,a_k & \text{where } \bar f_\text{fast} - \bar f_\text{slow} > z \nu \sigma\\
+    \min\{1, a_k + 1/R\} & \text{else}\end{cases}$$
+
+    with the two moving averages of `AutoC`, the deviation $\sigma$ of the losses from the fast
+    one, and the deviation $\nu$ of the averages' difference for independent losses of deviation 1.
+    The inputs are $z$, `threshold`, $R$, `recovery`, and $S$, `shrink`.
+    """
+
+    INPUTS: ClassVar = {
+        **TunableRule.INPUTS,
+        "threshold": NO_END,
+        "recovery": 300.0,
+        "shrink": 25.0,
+    }
+
+    def initial_state(self) -> dict[str, float]:
+        return super().initial_state() | {"cap": 1.0, "square": 0.0}
+
+    def update(self, state, loss, gradient_norm=None):
+        new = super().update(state, loss, gradient_norm)
+        count = ops.maximum(new["count"], 1.0)
+        before = self_tuning.unbiased(state["fast_average"], ops.maximum(count - 1.0, 1.0), FAST)
+        before = ops.where(count > 1.0, before, loss)
+        new["square"] = self_tuning.moving_average(state["square"], (loss - before) ** 2, SLOW)
+        deviation = ops.sqrt(self_tuning.unbiased(new["square"], count, SLOW))
+        fast = self_tuning.unbiased(new["fast_average"], count, FAST)
+        slow = self_tuning.unbiased(new["slow_average"], count, SLOW)
+        # A constant loss has no deviation, and the averages' rounding must not count as a rise.
+        limit = state["threshold"] * _DIFFERENCE * deviation + 1e-4 * ops.abs(slow)
+        rises = fast - slow > limit
+        rises = ops.logical_and(rises, count >= 25.0)
+        recovered = ops.minimum(state["cap"] + 1.0 / state["recovery"], 1.0)
+        new["cap"] = ops.where(rises, state["cap"] * (1.0 - 1.0 / state["shrink"]), recovered)
+        new["factor"] = new["risen"] = ops.minimum(new["factor"], new["cap"])
+        return new
 
 
 class TunableNormConstrained(NormConstrainedLearningRate):

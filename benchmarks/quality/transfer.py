@@ -43,7 +43,7 @@ class TransferStudy(QueueStudy):
         """
         results = Results(self.results)
         found = []
-        for group in ((NONE,), LINEAR, (UNTUNED,), PAPER, (Method("self-tuned-2"),)):
+        for group in ((NONE,), LINEAR, (UNTUNED,), PAPER, (Method("self-tuned"),)):
             method = self.origin.chosen(self.base, group, results)
             if method is None:
                 raise InputError(

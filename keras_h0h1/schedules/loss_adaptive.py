@@ -33,12 +33,11 @@ class LossAdaptiveLearningRate(BasedSchedule):
     loss gets here.
 
     With the default `C="auto"` nothing else has to be known: `C` comes from the first loss, the
-    factor rises by at most 1/100 a step, the warm-up ends where the loss has stopped falling, and
-    the factor shrinks where the loss rises; see `keras_h0h1.schedules.AutoC`. With a number the
-    rule is the paper's. It is in units of the loss: a language model with a vocabulary of 50,280
-    words starts at a loss of ln 50280 = 10.8, so `C=5` starts at 46% of the base rate. **If the
-    loss never falls below such a `C + f_star`, the factor never reaches 1**: look at it with
-    `keras_h0h1.callbacks.LearningRateLogger`.
+    factor rises by at most 1/100 a step, and the warm-up ends where the loss has stopped falling;
+    see `keras_h0h1.schedules.AutoC`. With a number the rule is the paper's. It is in units of the
+    loss: a language model with a vocabulary of 50,280 words starts at a loss of ln 50280 = 10.8,
+    so `C=5` starts at 46% of the base rate. **If the loss never falls below such a `C + f_star`,
+    the factor never reaches 1**: look at it with `keras_h0h1.callbacks.LearningRateLogger`.
 
     Args:
         base: Float or `keras.optimizers.schedules.LearningRateSchedule`: the peak rate, or the
@@ -191,7 +190,7 @@ class LossAdaptiveLearningRate(BasedSchedule):
             loss = new["average"] / new["weight"]
         factor = step_sizes.practical_factor(loss, C, f_star, self.rho)
         if self.auto is not None:
-            factor = self.auto.limited(state, new, ops.maximum(factor, release))
+            factor = self.auto.limited(state, ops.maximum(factor, release))
         if self.min_factor > 0.0:
             factor = ops.maximum(factor, self.min_factor)
         if self.auto is not None:

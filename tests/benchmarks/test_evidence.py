@@ -374,7 +374,7 @@ def test_a_second_warm_up_is_taken():
 
 def test_each_situation_has_the_methods_of_the_protocol():
     study = evidence.SITUATIONS
-    core = {method.name for method in evidence.CORE}
+    core = {method.name for method in (*evidence.CORE, evidence.RETREATING)}
     for name in study.workloads:
         extra = {method.name for method in study.methods_of(name)} - core
         expected = {"new_data": {"linear-again-20"}}

@@ -26,7 +26,7 @@ from recipes.common.command_line.errors import InputError
 
 NAMES = ("vit", "vae")
 TRIVIAL = 4.0
-PLANTED = {"none": 0.04, "linear-10": 0.01, "untuned-linear": 0.03, "self-tuned-2": -0.02}
+PLANTED = {"none": 0.04, "linear-10": 0.01, "untuned-linear": 0.03, "self-tuned": -0.02}
 PLANTED |= {"linear-20": -0.01, PAPER[1].name: -0.015}
 STUDY = dataclasses.replace(evidence.EVIDENCE, workloads=NAMES, others=())
 
@@ -135,7 +135,7 @@ def test_sensitivity_stable_rate_and_divergences(measures):
     assert measures.divergences((NONE,)) == (0, 14)
     excess = measures.too_high(name, SELF_TUNED, LINEAR, 1)
     best = min(_loss(name, m, grid[4], 0) for m in LINEAR)
-    ours = _loss(name, Method("self-tuned-2"), grid[4], 0)
+    ours = _loss(name, Method("self-tuned"), grid[4], 0)
     assert excess == pytest.approx(100 * (ours / best - 1))
 
 
@@ -170,14 +170,14 @@ def test_the_report_says_what_was_planted(folder, monkeypatch, capsys):
         where = folder.parent / "situations"
         given = () if make == situations.round_a else (rounds.Results(where),)
         for name, method, rate, seed in make(["new_data"], *given):
-            loss = 2.2 if method.family == "self-tuned-2" else 2.0
+            loss = 2.2 if method.family == "self-tuned" else 2.0
             _write(where, name, method, rate, seed, loss + 0.01 * seed, other_final_loss=3.25)
     for factor, loss in (("0.25", 1.1), ("4", 0.98)):
         name = f"gpt_code@batch={factor}"
         for seed in range(5):
             linear = Method("linear-steps", {"steps": 40.0})
             _write(folder.parent / "transfer", name, linear, 0.01, seed, 1.0)
-            _write(folder.parent / "transfer", name, Method("self-tuned-2"), 0.03, seed, loss)
+            _write(folder.parent / "transfer", name, Method("self-tuned"), 0.03, seed, loss)
     monkeypatch.setattr(evidence, "EVIDENCE", STUDY)
     monkeypatch.setattr(evidence, "SITUATIONS", situations)
     assert command.main(["report", "evidence", "--results", str(folder)]) == 0
@@ -211,7 +211,7 @@ def test_what_the_readme_says(measures, tmp_path):
     expected, excess = [], []
     for name in NAMES:
         grid = STUDY.grid(name, NONE)
-        ours, linear = Method("self-tuned-2"), LINEAR[2]
+        ours, linear = Method("self-tuned"), LINEAR[2]
         one, other = (
             [_loss(name, method, grid[3], seed) for seed in range(5)] for method in (ours, linear)
         )
@@ -267,7 +267,7 @@ def test_transfer_takes_the_constants_of_the_base(folder):
         dict((method.name, rate) for method, rate in study.constants()),
     )
     steps = 0.2 * load_workload("vit").updates
-    expected = ["none", f"linear-steps-{steps:g}", "untuned-linear", "paper-C=1.0", "self-tuned-2"]
+    expected = ["none", f"linear-steps-{steps:g}", "untuned-linear", "paper-C=1.0", "self-tuned"]
     assert constants == dict.fromkeys(expected, rate)
     ((_, queue),) = study.queues(folder)
     assert len(queue) == 9 * 5 * 5

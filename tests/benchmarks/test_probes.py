@@ -82,7 +82,7 @@ def test_adam_has_its_preconditioner(use):
 
 def test_the_rule_is_measured_with_its_own_rate_and_a_diverged_run_ends(use, tmp_path):
     use(lambda rate: keras.optimizers.SGD(rate))
-    rule = probes.measure(Trial("least_squares", Method("self-tuned-2"), RATE, 0))
+    rule = probes.measure(Trial("least_squares", Method("self-tuned"), RATE, 0))
     assert rule["rates"][0] < RATE and rule["limit"] == 2.0
     wild = probes.measure(Trial("least_squares", NONE, 1e9, 0))
     assert wild["updates"][-1] < UPDATES and np.isnan(wild["sharpness"][-1])

@@ -99,7 +99,7 @@ def test_the_rate_is_chosen_then_all_methods_are_compared_there(tmp_path, tiny):
     assert {(t.rate, t.seed) for t in first} == {(3e-3, 0), (3e-3, 1), (1e-2, 0)}
     last = [t for t in queue if t.workload == NAMES[2]]
     assert {(t.rate, t.seed) for t in last} == {(1e-2, 0), (1e-2, 1), (3e-2, 0)}
-    losses = {"none": 2.2, "linear-10": 2.0, "self-tuned-2": 1.9}
+    losses = {"none": 2.2, "linear-10": 2.0, "self-tuned": 1.9}
     for trial in queue:
         _write(tmp_path, trial, losses.get(trial.method.name, 2.1) + 0.01 * trial.seed)
     path = sizes_report.write_report(tmp_path, tmp_path / "REPORT.md")

@@ -16,7 +16,6 @@ from benchmarks.quality.methods import (
 )
 
 SELF_TUNED: Group = (evidence.SELF_TUNED,)
-FIRST_SELF_TUNED: Group = (evidence.FIRST_SELF_TUNED,)
 
 TUNED: dict[str, Group] = {
     "linear, best length": LINEAR,
@@ -29,7 +28,7 @@ UNTUNED_ROWS: dict[str, Group] = {
     "untuned linear": (UNTUNED,),
     "RAdam's factor": (RADAM,),
     "self-tuned rule": SELF_TUNED,
-    "its first version": FIRST_SELF_TUNED,
+    "with a retreat": (evidence.RETREATING,),
     "Schedule-Free": (SCHEDULE_FREE,),
     "MoMo-Adam": (MOMO_ADAM,),
     "NGN-MD": (NGN_MD,),

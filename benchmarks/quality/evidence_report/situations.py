@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.quality import evidence
-from benchmarks.quality.evidence_report.rows import FIRST_SELF_TUNED, PLACES, SELF_TUNED
+from benchmarks.quality.evidence_report.rows import PLACES, SELF_TUNED
 from benchmarks.quality.evidence_report.tables import two_columns, verdict
 from benchmarks.quality.measures import Group, Interval, Measures, over_workloads, t_interval
 from benchmarks.quality.methods import LINEAR, LINEAR_AGAIN, NONE, PAPER, UNTUNED
@@ -67,12 +67,12 @@ def parts(measures: Measures, situations: Measures, transfer: Path) -> list[str]
         found.append(two_columns("a. Change of `gpt_code`", by_change))
     rows = {
         "self-tuned rule": SELF_TUNED,
-        "its first version": FIRST_SELF_TUNED,
+        "with a retreat": (evidence.RETREATING,),
         "the paper's rule, best C": PAPER,
         "untuned linear": (UNTUNED,),
         "none": (NONE,),
         "linear, again after the change": (LINEAR_AGAIN,),
-        "its first version with the spike guard": (evidence.GUARDED,),
+        "self-tuned rule with the spike guard": (evidence.GUARDED,),
     }
     for name in situations.workloads:
         compared = {label: situations.compare(name, group, LINEAR) for label, group in rows.items()}
@@ -125,7 +125,7 @@ def transfer_differences(folder: Path) -> dict[str, float]:
     for (name, method, _, seed), score in results.scores.items():
         by_method.setdefault((name, method.partition("-steps")[0]), {})[seed] = score
     for name in evidence.TRANSFER.workloads[1:]:
-        one, other = (by_method.get((name, m), {}) for m in (evidence.SELF_TUNED.name, "linear"))
+        one, other = (by_method.get((name, m), {}) for m in ("self-tuned", "linear"))
         seeds = sorted(set(one) & set(other))
         if seeds:
             reference = statistics.fmean(other[seed] for seed in seeds)
