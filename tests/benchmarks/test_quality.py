@@ -15,7 +15,7 @@ import pytest
 if keras.backend.backend() != "jax":
     pytest.skip("the trials of the study run on JAX alone", allow_module_level=True)
 
-from benchmarks.quality import records, report, studies, trial, workload
+from benchmarks.quality import noise, records, report, studies, trial, workload
 from benchmarks.quality.methods import LINEAR, NONE, UNTUNED, Method
 from benchmarks.quality.rates import SharedCourse
 from benchmarks.quality.trial import Program, Trial
@@ -141,8 +141,7 @@ def test_a_rate_that_retreats_is_what_a_loop_says():
     result = Program(work, method).run(method, 0.03, seed=3, updates=updates)
     losses, cap, caps = result["losses"], 1.0, []
     fast = slow = square = 0.0
-    noise = np.random.default_rng(0).normal(size=200_000)
-    difference = _deviation_of_the_averages(noise)
+    difference = _deviation_of_the_averages(np.random.default_rng(0).normal(size=200_000))
     for k, loss in enumerate(losses, start=1):
         before = fast / (1 - 0.96 ** (k - 1)) if k > 1 else loss
         square = 0.99 * square + 0.01 * (loss - before) ** 2
@@ -159,10 +158,18 @@ def test_a_rate_that_retreats_is_what_a_loop_says():
     np.testing.assert_allclose(result["factors"][settled], caps[settled], rtol=2e-3)
 
 
-def _deviation_of_the_averages(noise):
+def test_noise_lowers_a_cap_that_takes_each_scatter_for_a_rise():
+    losses = 3.0 + 0.5 * np.random.default_rng(1).normal(size=(2, 3000))
+    constants = {"patience": 100.0, "recovery": 3000.0}
+    seldom = noise.mean_cap(Method("retreating", {**constants, "threshold": 4.0}), losses)
+    often = noise.mean_cap(Method("retreating", {**constants, "threshold": 0.1}), losses)
+    assert seldom > 0.99 and often < 0.05
+
+
+def _deviation_of_the_averages(losses):
     fast = slow = 0.0
     values = []
-    for value in noise:
+    for value in losses:
         fast, slow = 0.96 * fast + 0.04 * value, 0.99 * slow + 0.01 * value
         values.append(fast - slow)
     return np.std(values[1000:])
