@@ -80,7 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif options.command == "report":
             print(_report(options, folder))
         elif options.command == "choose":
-            print(choice.ranking(folder))
+            study = every[options.study]
+            if not isinstance(study, studies.Study):
+                raise InputError(
+                    "The rule of choice is for studies of one round, such as develop. "
+                    f"Received: {options.study}"
+                )
+            print(choice.ranking(folder, study.places))
         else:
             return _work(options, every[options.study], folder)
     except InputError as error:

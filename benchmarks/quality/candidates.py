@@ -65,8 +65,9 @@ ROUND_5: tuple[Method, ...] = tuple(
 )
 """Retreats that leave the rate alone where the loss is mere noise about a constant."""
 
-CONFIRMED: tuple[Method, ...] = (ROUND_4[0], ROUND_4[1], ROUND_4[6])
-"""The default, the earlier end of warm-up alone, and that with the retreat of the least cost."""
+CONFIRMED: tuple[Method, ...] = (ROUND_4[0], ROUND_4[1], ROUND_4[6], ROUND_5[1])
+"""The default, the earlier end of warm-up alone, the retreat that was taken for the one of the
+least cost while round 5 was incomplete, and the one that has it."""
 
 SELF_TUNED: Method | None = Method("self-tuned")
 """The rule of the study `test`: `LossAdaptiveLearningRate(base)` with nothing else. Its defaults

@@ -155,7 +155,7 @@ FAMILIES: dict[str, Family] = {
     "retreating": Family(
         _retreating, lambda optimizer, updates, c: c, form="retreating", named=True
     ),
-    # The rule that the second round of development chose, and the evidence did not confirm.
+    # The rule of the second round of development that the study `evidence` was run with as well.
     "self-tuned-2": Family(
         _retreating, lambda optimizer, updates, c: dict(SECOND_RULE), form="retreating"
     ),

@@ -31,12 +31,15 @@ class Study:
         methods: What is compared.
         seeds: Seeds of weights and batches.
         wider: Whether the grid of rates gets one more rate at each end.
+        places: Of the grid, above tuned linear warm-up's best rate: where the rule of choice
+            compares the methods. 0 is each method's own best rate.
     """
 
     kinds: tuple[str, ...]
     methods: tuple[Method, ...]
     seeds: tuple[int, ...] = (0, 1)
     wider: bool = False
+    places: tuple[int, ...] = (0, 1)
 
     def rates(self, workload: Workload) -> tuple[float, ...]:
         """The grid, with one more rate at each end for a scan."""
@@ -61,9 +64,13 @@ STUDIES: dict[str, Study] = {
         ("development", "further development"),
         (NONE, *LINEAR, *candidates.ROUND_4, *candidates.ROUND_5),
         seeds=(0,),
+        places=(0, 1, 2),
     ),
     "choose-again": Study(
-        ("development", "further development"), (*LINEAR, *candidates.CONFIRMED), seeds=(1, 2)
+        ("development", "further development"),
+        (*LINEAR, *candidates.CONFIRMED),
+        seeds=(1, 2),
+        places=(0, 1, 2),
     ),
     "spikes": Study(("corrupted",), candidates.SPIKES, seeds=(0, 1, 2)),
     "test": Study(

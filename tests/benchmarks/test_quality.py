@@ -15,7 +15,7 @@ import pytest
 if keras.backend.backend() != "jax":
     pytest.skip("the trials of the study run on JAX alone", allow_module_level=True)
 
-from benchmarks.quality import noise, records, report, studies, trial, workload
+from benchmarks.quality import choice, noise, records, report, studies, trial, workload
 from benchmarks.quality.methods import LINEAR, NONE, UNTUNED, Method
 from benchmarks.quality.rates import SharedCourse
 from benchmarks.quality.trial import Program, Trial
@@ -164,6 +164,8 @@ def test_noise_lowers_a_cap_that_takes_each_scatter_for_a_rise():
     seldom = noise.mean_cap(Method("retreating", {**constants, "threshold": 4.0}), losses)
     often = noise.mean_cap(Method("retreating", {**constants, "threshold": 0.1}), losses)
     assert seldom > 0.99 and often < 0.05
+    constant = np.full((1, 3000), 2.3)  # No scatter: the averages' rounding must not be a rise.
+    assert noise.mean_cap(Method("retreating", {**constants, "threshold": 4.0}), constant) == 1.0
 
 
 def _deviation_of_the_averages(losses):
@@ -274,6 +276,28 @@ def _record(name, rate, seed, loss, diverged=False):
         "processor_seconds": 1.0,
         "environment": {"processor": "p", "versions": {}},
     }
+
+
+def test_the_rule_of_choice_counts_what_is_complete(tmp_path):
+    """Linear warm-up is best at 0.1, so 0.3 is above it and 1.0 two above."""
+    losses = {
+        "linear-10": {0.1: 1.0, 0.3: 1.1, 1.0: 1.2},
+        "none": {0.1: 1.02, 0.3: 1.1, 1.0: 1.17},
+        "auto": {0.1: 0.9, 0.3: 1.1},  # Its trial two above is missing.
+    }
+    for name, by_rate in losses.items():
+        for rate, loss in by_rate.items():
+            path = tmp_path / "w" / f"{name}-{rate}.json"
+            records.write(path, _record(name, rate, 0, loss))
+    numbers, missing = choice.costs(tmp_path, (0, 1, 2))
+    assert numbers["none"]["w"] == pytest.approx((2.0, 0.0, -2.5))
+    assert missing == ["auto"] and "auto" not in numbers
+    table = choice.ranking(tmp_path, (0, 1, 2))
+    assert table.index("| none |") < table.index("| linear-10 |") < table.index("auto")
+    assert (
+        "| none | +2.00, +0.00, -2.50 | -0.50 |" in table and "w: best, above, two above" in table
+    )
+    assert choice.costs(tmp_path, (0, 1))[0]["none"]["w"] == pytest.approx((2.0, 0.0))
 
 
 def test_the_report_from_files_alone(tmp_path):

@@ -1,5 +1,6 @@
 """The pages about choosing a rule and a rate state what the studies' reports say."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -91,18 +92,34 @@ def test_the_constants_are_those_of_the_library():
 
 
 def test_the_second_round():
-    from benchmarks.quality import candidates, choice  # They import JAX.
+    from benchmarks.quality import candidates, choice, studies  # They import JAX.
     from benchmarks.quality.methods import SECOND_RULE
 
     text, study = page("which-rule.md"), ROOT / "benchmarks/quality/results/choose-again"
-    rows = re.findall(r"^\| (\S.*?) \|.*\| ([+-][\d.]+) \|$", choice.ranking(study), re.MULTILINE)
+    table = choice.ranking(study, studies.STUDIES["choose-again"].places)
+    rows = re.findall(r"^\| (\S.*?) \|.*\| ([+-][\d.]+) \|$", table, re.MULTILINE)
     cost = {method: float(value) for method, value in rows}
-    before, _, rule = (method.name for method in candidates.CONFIRMED)
+    before, _, rule, _ = (method.name for method in candidates.CONFIRMED)
     assert f"from {cost[before]:.2f} to {cost[rule]:.2f}" in text
     constants = candidates.CONFIRMED[2].constants
     assert f"after {constants['patience']:.0f} stalled steps, and a retreat" in text
     assert f"rises by more than {constants['threshold']:g} standard deviations" in text
     assert SECOND_RULE == constants
+
+
+def test_the_rule_where_the_data_change():
+    """The page says how far the factor falls after the change, at the rates from 1e-3 to 1e-2."""
+    trials = ROOT / "benchmarks/quality/results/situations/trials.jsonl"
+    lowest = 1.0
+    for record in map(json.loads, trials.read_text("utf-8").splitlines()):
+        identity = record["identity"]
+        rate, factors = identity["rate"], record["factors"]
+        if (identity["workload"], record["name"]) == ("new_data", "self-tuned"):
+            if 1e-3 <= rate <= 1e-2:
+                change = len(factors) // 2
+                lowest = min(lowest, *factors[change : int(0.79 * len(factors))])
+    stated = re.search(r"the factor stays above (0\.\d\d)\.", page("evidence.md"))[1]
+    assert float(stated) < lowest < float(stated) + 0.01
 
 
 def test_how_far_off_a_suggested_rate_was():

@@ -1,14 +1,13 @@
 """Development: the regression goes on from its weights alone, the optimizer anew."""
 
+from benchmarks.quality.pretrained import trained
 from benchmarks.quality.workload import FURTHER_DEVELOPMENT, Workload
 from benchmarks.quality.workloads import dev_regression as before
-from benchmarks.quality.workloads.fine_tuning import trained
 
 RATE = 1e-2
 """The peak rate of the first part of the training, which `linear-20` warms up."""
 _LATER = 1000
 """Added to the seed: other batches than those that the weights come from."""
-
 
 WORKLOAD = Workload(
     name="dev_lost_state",

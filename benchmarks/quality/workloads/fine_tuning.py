@@ -5,10 +5,9 @@ import functools
 import numpy as np
 
 from benchmarks.quality import data
+from benchmarks.quality.pretrained import trained
 from benchmarks.quality.workload import SITUATION, Workload
 from benchmarks.quality.workloads import dev_char_gpt as before
-from recipes.common.files.writing import atomic
-from recipes.text.tokenizer import cache_folder
 
 RATE = 3e-3
 """The peak rate of the training on code, which `linear-20` warms up."""
@@ -18,31 +17,6 @@ RATE = 3e-3
 def tokens():
     """Training and held-out characters of English."""
     return tuple(data.characters(text) for text in data.english())
-
-
-def trained(workload: Workload, rate: float, seed: int, label: str = "") -> list[np.ndarray]:
-    """The weights after `workload` with this seed; trained once, then read from the cache.
-
-    Args:
-        workload: What is trained.
-        rate: The peak rate, which `linear-20` warms up.
-        seed: Of weights and batches.
-        label: The first part of the file's name; the workload's unless stated.
-    """
-    from benchmarks.quality.methods import LINEAR
-    from benchmarks.quality.trial import Program, data_digest
-
-    digest = data_digest(workload)
-    name = f"{label or workload.name}-{workload.version}-{seed}-{digest}.npz"
-    path = cache_folder() / "quality" / name
-    if path.exists():
-        with np.load(path) as saved:
-            return [saved[f"{index:03}"] for index in range(len(saved.files))]
-    program = Program(workload, LINEAR[2])
-    weights = program.run(LINEAR[2], rate, seed, workload.updates)["weights"]
-    with atomic(path) as partial:
-        np.savez(partial, **{f"{index:03}": value for index, value in enumerate(weights)})
-    return weights
 
 
 def trained_on_code(seed: int) -> list[np.ndarray]:
