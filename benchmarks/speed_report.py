@@ -55,8 +55,6 @@ def write_report(folder: pathlib.Path) -> None:
 
 def _section(result):
     environment = result["environment"]
-    loads = result["load_average"]
-    shared = loads["most"] > environment["cores"]
     versions = environment["versions"]
     names = ("keras", "jax", "tensorflow", "torch")
     versions = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
@@ -65,9 +63,8 @@ def _section(result):
     yield (
         f"{result['units']} {result['unit']} in a step; {result['blocks']} rounds with"
         f" {result['steps_in_a_block']} steps of each program. {environment['cores']} cores"
-        f" ({environment['processor']}), load {loads['least']:.1f} to {loads['most']:.1f}"
-        + (": other programs computed at the same time. " if shared else ". ")
-        + f"{versions}; {result['date']}."
+        f" ({environment['processor']}), load average before they started"
+        f" {result['load_average_before']:.1f}. {versions}; {result['date']}."
     )
     yield ""
     yield (

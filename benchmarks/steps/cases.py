@@ -24,7 +24,8 @@ class Case:
         name: For files and tables.
         shape: Of the network; a `Size` is a GPT-2.
         batch_size: Windows or images.
-        steps: In a block of time.
+        steps: In a block of time: two seconds and more, since the first steps after an idle time
+            are slower.
         vocabulary: Of a GPT.
         context: Of a GPT, tokens in a window.
         image: Of a classifier, the shape of an image.
@@ -47,6 +48,11 @@ class Case:
     def units(self) -> int:
         """Tokens or images of a batch."""
         return self.batch_size * (self.context if self.is_text else 1)
+
+    @property
+    def has_products(self) -> bool:
+        """Whether its layers multiply on more than two axes as KerasHub builds them."""
+        return not isinstance(self.shape, ResNet)
 
     def model(self) -> keras.Model:
         """The recipe's model with weights that are the same on each backend."""
@@ -88,10 +94,10 @@ class Case:
 CASES = {
     case.name: case
     for case in (
-        Case("gpt-demo", Size(4, 128, 4, 384), 16, steps=2, vocabulary=2048, context=128),
-        Case("gpt-70m-2-layers", Size(2, 512, 8, 1536), 1, vocabulary=50280, context=256),
-        Case("resnet8", ResNet((1, 1, 1), (16, 32, 64)), 64, steps=2),
-        Case("vit-micro", ViT(layers=4, width=64, heads=4, mlp_ratio=2), 64, steps=2),
+        Case("gpt-demo", Size(4, 128, 4, 384), 16, steps=6, vocabulary=2048, context=128),
+        Case("gpt-70m-2-layers", Size(2, 512, 8, 1536), 1, steps=3, vocabulary=50280, context=256),
+        Case("resnet8", ResNet((1, 1, 1), (16, 32, 64)), 64, steps=8),
+        Case("vit-micro", ViT(layers=4, width=64, heads=4, mlp_ratio=2), 64, steps=8),
     )
 }
 # For tests: they compile in seconds.

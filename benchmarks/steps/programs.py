@@ -11,7 +11,7 @@ from benchmarks.steps.cases import CLASSES, OPTIMIZER, Case
 from benchmarks.steps.weights import take
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
 from recipes.common.training.optimizers import jit_compile
-from recipes.gpt.scale import suit_compiler
+from recipes.common.training.products import suit_compiler
 
 # Steps whose losses are compared: three updates, and the loss after them.
 COMPARED = 4
@@ -77,7 +77,7 @@ class Keras:
             given["learning_rate"] = LossAdaptiveLearningRate(given["learning_rate"])
         optimizer = keras.optimizers.AdamW(**given)
         self.model = case.model()
-        if case.is_text and suited:
+        if suited:
             suit_compiler(self.model)
         self.model.compile(
             LossAware(optimizer) if rule else optimizer,

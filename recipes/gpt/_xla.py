@@ -7,7 +7,6 @@ import dataclasses
 
 import keras
 
-from recipes.common.training.products import on_two_axes
 from recipes.compilers.step import flops_before_optimisation, lower_step
 
 
@@ -24,22 +23,6 @@ class Counts:
     flops: float | None = None
     state_bytes: int | None = None
     temporary_bytes: int | None = None
-
-
-def cpu_only() -> bool:
-    """Whether JAX compiles for a CPU."""
-    if keras.backend.backend() != "jax":
-        return False
-    import jax
-
-    # Those of a target, while a step is traced for one.
-    return jax.devices()[0].platform == "cpu"
-
-
-def suit_compiler(model: keras.Model) -> None:
-    """Arranges a language model's products as the compiler of its step handles them best."""
-    if cpu_only():
-        on_two_axes(model)
 
 
 def _lower_jax(model, batch_size, context):

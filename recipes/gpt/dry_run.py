@@ -11,8 +11,9 @@ from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.results.tables import print_table
 from recipes.common.training.attention import flash_available, on_tpu
 from recipes.common.training.optimizers import build_adamw, jit_compile
+from recipes.common.training.products import compiled_for_cpu
 from recipes.compilers.deferred import deferred
-from recipes.gpt._xla import compile_step, count_flops, cpu_only
+from recipes.gpt._xla import compile_step, count_flops
 from recipes.gpt.cost import (
     HARDWARE,
     Flops,
@@ -141,7 +142,7 @@ def _print_how(config, local, counts, counted, seconds, console):
         highlight=False,
         soft_wrap=True,
     )
-    if counts and counts.temporary_bytes and config.remat == "blocks" and cpu_only():
+    if counts and counts.temporary_bytes and config.remat == "blocks" and compiled_for_cpu():
         console.print(
             "XLA for CPUs merges what is recomputed with what was computed first, so its memory "
             "during a step is that without --remat; on GPU and TPU it keeps the two apart.",

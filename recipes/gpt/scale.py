@@ -11,9 +11,8 @@ from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.training.attention import choose, flash_available
 from recipes.common.training.fused_attention import fuse_attention, restore_attention
 from recipes.common.training.optimizers import build_adamw, jit_compile
-from recipes.common.training.products import on_all_axes
+from recipes.common.training.products import on_all_axes, suit_compiler
 from recipes.compilers.options import ForTarget
-from recipes.gpt._xla import suit_compiler
 from recipes.gpt.architectures import ARCHITECTURES
 from recipes.gpt.cost import HARDWARE
 from recipes.gpt.losses import BlockedTraining, MeanOfLosses

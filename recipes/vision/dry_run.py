@@ -18,7 +18,7 @@ from recipes.vision.config import VisionConfig, resolve
 from recipes.vision.cost import Cost, training_cost
 from recipes.vision.data import ImageData, Split
 from recipes.vision.model import build_classifier, parameter_count
-from recipes.vision.recipe import choose_attention, compile_for_training, prepare_attention
+from recipes.vision.recipe import choose_attention, compile_for_training, prepare
 
 # Training images, their shape and the number of classes, as published; no file is read.
 _SHAPES = {
@@ -87,7 +87,7 @@ def dry_run(config: VisionConfig, console: Console, devices: Devices = ONE_DEVIC
                 config.shape, classes, data.shape, config.library, config.stochastic_depth
             )
         )
-        prepare_attention(model, config.shape, data.shape)
+        prepare(model, config.shape, data.shape)
         kept["model"] = compile_for_training(model, config)
         return model
 

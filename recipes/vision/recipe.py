@@ -19,6 +19,7 @@ from recipes.common.training.attention import choose
 from recipes.common.training.experiment import Experiment, save_model
 from recipes.common.training.fused_attention import fuse_attention
 from recipes.common.training.optimizers import build_adamw, build_sgd, jit_compile
+from recipes.common.training.products import suit_compiler
 from recipes.common.training.task import Task, evaluation_batch
 from recipes.vision.batches import ImageBatches, validation_arrays
 from recipes.vision.config import VisionConfig, resolve
@@ -37,7 +38,7 @@ def build_model(
     )
     if config.initial_weights:
         load_weights(model, config.initial_weights, data)
-    prepare_attention(model, config.shape, data.shape)
+    prepare(model, config.shape, data.shape)
     return compile_for_training(model, config, devices)
 
 
@@ -69,10 +70,9 @@ def choose_attention(shape: Shape, image_shape: tuple[int, int, int]) -> str | N
     return choose("auto", *sizes, causal=False)[1] if sizes else None
 
 
-def prepare_attention(
-    model: keras.Model, shape: Shape, image_shape: tuple[int, int, int]
-) -> keras.Model:
+def prepare(model: keras.Model, shape: Shape, image_shape: tuple[int, int, int]) -> keras.Model:
     """What is not saved with a model: to be done after it was built and after it was loaded."""
+    suit_compiler(model)
     if sizes := shape.attention(image_shape):
         flash, _ = choose("auto", *sizes, causal=False)
         fuse_attention(shape.attention_layers(model), causal=False, flash=flash)
@@ -132,7 +132,7 @@ class VisionExperiment(Experiment):
 
     def load_model(self, checkpoint: Path) -> keras.Model:
         model = super().load_model(checkpoint)
-        return prepare_attention(model, self.config.shape, self.data.shape)
+        return prepare(model, self.config.shape, self.data.shape)
 
     def export(self, model: keras.Model) -> None:
         """Writes `model.keras`, and `preset/` of a vision Transformer."""

@@ -41,7 +41,7 @@ def test_the_report_pairs_the_blocks_of_a_round(tmp_path):
     }
     result = {
         "case": "resnet8", "units": 64, "unit": "images", "blocks": 3, "steps_in_a_block": 2,
-        "load_average": {"least": 1.0, "most": 9.0}, "programs": programs, "date": "2026-11-28",
+        "load_average_before": 0.26, "programs": programs, "date": "2026-11-28",
         "environment": {"cores": 2, "processor": "A", "versions": {"keras": "3"}},
     }  # fmt: skip
     (tmp_path / "speed_resnet8.json").write_text(json.dumps(result))
@@ -51,7 +51,7 @@ def test_the_report_pairs_the_blocks_of_a_round(tmp_path):
     assert "| jax: keras | 0.500 (0.500 to 0.500) | - | 2,000.0 | 1.0 | 5 |" in text
     assert "Time with the loss-driven rate over without, jax: 1.100 (1.100 to 1.100)." in text
     assert "the one that KerasHub builds, jax: 1.500 (1.500 to 1.500)." in text
-    assert "other programs computed at the same time" in text
+    assert "load average before they started 0.3." in text
 
 
 def test_steps_that_differ_are_refused():

@@ -18,7 +18,7 @@ from recipes.gpt import scale
 from recipes.gpt.config import GPTConfig
 from recipes.gpt.model import Size, build_language_model
 from recipes.vision.model import ViT, build_classifier
-from recipes.vision.recipe import choose_attention, prepare_attention
+from recipes.vision.recipe import choose_attention, prepare
 from tests.backends import only_on
 
 pytestmark = only_on("jax", reason="a Pallas kernel of JAX")
@@ -125,7 +125,7 @@ def test_a_wrong_kernel_is_not_trusted(tpu, monkeypatch):
 def test_a_vision_transformer_takes_the_kernel(tpu, monkeypatch):
     keras.utils.set_random_seed(0)
     assert choose_attention(SHAPE, IMAGES) is None
-    model = prepare_attention(build_classifier(SHAPE, 10, IMAGES), SHAPE, IMAGES)
+    model = prepare(build_classifier(SHAPE, 10, IMAGES), SHAPE, IMAGES)
     images = np.random.default_rng(0).standard_normal((1, *IMAGES)).astype("float32")
     tpu.clear()
     found = np.asarray(model(images))

@@ -1,15 +1,23 @@
 """Products on two axes give what the layers themselves give."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 
-from recipes.common.training.products import contracted_axes, on_all_axes, on_two_axes
+from recipes.common.training import products
+from recipes.common.training.products import (
+    contracted_axes,
+    on_all_axes,
+    on_two_axes,
+    suit_compiler,
+)
 from recipes.compilers.deferred import deferred
 from recipes.compilers.step import lower_step
-from recipes.gpt import _xla
 from recipes.gpt.model import Size, build_language_model
 from recipes.gpt.scale import rematerialise
+from recipes.vision.model import ViT, build_classifier
 
 VOCABULARY, CONTEXT = 50, 12
 
@@ -93,17 +101,43 @@ def test_nothing_is_left_after_undoing_and_nothing_is_saved():
     assert [layer.call for layer in model._flatten_layers()] == own
 
 
-def test_they_are_for_jax_on_a_cpu(monkeypatch):
+def test_they_are_for_a_compiler_on_a_cpu(monkeypatch):
     model = language_model("gpt2")
     own = [layer.call for layer in model._flatten_layers()]
-    monkeypatch.setattr(_xla, "cpu_only", lambda: False)
-    _xla.suit_compiler(model)
+    monkeypatch.setattr(products, "compiled_for_cpu", lambda: False)
+    suit_compiler(model)
     assert [layer.call for layer in model._flatten_layers()] == own
     monkeypatch.undo()
-    on_jax = keras.backend.backend() == "jax"
-    assert not on_jax or _xla.cpu_only()
-    _xla.suit_compiler(model)
-    assert ([layer.call for layer in model._flatten_layers()] != own) == on_jax
+    compiles = keras.backend.backend() != "torch"
+    assert products.compiled_for_cpu() == compiles
+    suit_compiler(model)
+    assert ([layer.call for layer in model._flatten_layers()] != own) == compiles
+
+
+def test_an_accelerator_takes_the_layers_as_they_are(monkeypatch):
+    if keras.backend.backend() == "jax":
+        import jax
+
+        monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform="gpu")])
+    elif keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        found = [SimpleNamespace(device_type=kind) for kind in ("CPU", "GPU")]
+        monkeypatch.setattr(tf.config, "list_logical_devices", lambda: found)
+    assert not products.compiled_for_cpu()
+
+
+def test_a_vision_transformer_has_the_same_loss():
+    shape, image = ViT(layers=1, width=16, heads=2, mlp_ratio=2), (16, 16, 3)
+    keras.utils.set_random_seed(0)
+    model = build_classifier(shape, 4, image)
+    images = np.random.default_rng(0).standard_normal((2, *image)).astype("float32")
+    plain = keras.ops.convert_to_numpy(model(images))
+    on_two_axes(model)
+    # Query, key, value, output, two of the MLP, and the head.
+    changed = [layer for layer in model._flatten_layers() if "call" in vars(layer)]
+    assert len(changed) == 7
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(images)), plain, atol=1e-5)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="reads what JAX's compiler made")

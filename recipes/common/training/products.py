@@ -6,6 +6,9 @@ own, each by a copy, and fuses into that copy whatever made the factor: the grad
 stream, a sum over all later blocks, is computed anew for each kernel that needs it. Written as
 `(batch * time, width)` the sum is a plain matrix product, and the copies are gone.
 
+TensorFlow's `einsum` leaves more transpositions in the program than a product on two axes does.
+PyTorch runs its operations one by one, where the extra reshapes only cost.
+
 What touches Keras' internals for this is `_layers_of` alone.
 """
 
@@ -44,20 +47,22 @@ class _OnTwoAxes:
 
     def __call__(self, inputs, *args, **kwargs):
         layer = self.layer
-        if isinstance(layer, keras.layers.EinsumDense):
-            return self._einsum(inputs)
         if isinstance(layer, keras.layers.ReversibleEmbedding) and not kwargs.get("reverse"):
             return self.call(inputs, *args, **kwargs)  # Ids to vectors: there is no product.
+        if None in inputs.shape[1:]:
+            return self.call(inputs, *args, **kwargs)  # Only the batch can be left open below.
+        if isinstance(layer, keras.layers.EinsumDense):
+            return self._einsum(inputs)
         rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
         result = self.call(rows, *args, **kwargs)
-        return ops.reshape(result, (*inputs.shape[:-1], result.shape[-1]))
+        return ops.reshape(result, (-1, *inputs.shape[1:-1], result.shape[-1]))
 
     def _einsum(self, inputs):
         layer, axes = self.layer, contracted_axes(self.layer.equation)
         kernel = ops.convert_to_tensor(layer.kernel)
         width = math.prod(kernel.shape[:axes])
         result = ops.reshape(inputs, (-1, width)) @ ops.reshape(kernel, (width, -1))
-        result = ops.reshape(result, (*inputs.shape[:-axes], *kernel.shape[axes:]))
+        result = ops.reshape(result, (-1, *inputs.shape[1:-axes], *kernel.shape[axes:]))
         if layer.bias is not None:
             result = result + layer.bias
         return result if layer.activation is None else layer.activation(result)
@@ -85,6 +90,28 @@ def on_two_axes(model: keras.Model) -> None:
     for layer in _layers_of(model):
         if _multiplies(layer) and not isinstance(layer.call, _OnTwoAxes):
             layer.call = _OnTwoAxes(layer)
+
+
+def compiled_for_cpu() -> bool:
+    """Whether JAX or TensorFlow compiles training steps for a CPU."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        # Those of a target, while a step is traced for one.
+        return jax.devices()[0].platform == "cpu"
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_logical_devices()
+        return not any(device.device_type in ("GPU", "TPU") for device in devices)
+    return False
+
+
+def suit_compiler(model: keras.Model) -> None:
+    """Arranges a model's products as the compiler of its training step handles them best."""
+    if compiled_for_cpu():
+        on_two_axes(model)
 
 
 def on_all_axes(model: keras.Model) -> None:
