@@ -24,8 +24,8 @@ class Case:
         name: For files and tables.
         shape: Of the network; a `Size` is a GPT-2.
         batch_size: Windows or images.
-        steps: In a block of time: two seconds and more, since the first steps after an idle time
-            are slower.
+        steps: In a block of time: a second and more, since the first steps after an idle time are
+            slower.
         vocabulary: Of a GPT.
         context: Of a GPT, tokens in a window.
         image: Of a classifier, the shape of an image.

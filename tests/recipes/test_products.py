@@ -127,7 +127,19 @@ def test_an_accelerator_takes_the_layers_as_they_are(monkeypatch):
     assert not products.compiled_for_cpu()
 
 
-def test_a_vision_transformer_has_the_same_loss():
+def test_a_length_that_is_open_is_left_to_the_layer():
+    layer = keras.layers.EinsumDense("abc,cde->abde", (None, 5, 6))
+    model = keras.Sequential([keras.Input((None, 4)), layer])
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype("float32")
+    on_two_axes(model)
+    expected = np.einsum("abc,cde->abde", x, keras.ops.convert_to_numpy(layer.kernel))
+    # TensorFlow's `predict` is traced for any length here.
+    for length in (3, 2):
+        found = model.predict(x[:, :length], verbose=0)
+        np.testing.assert_allclose(found, expected[:, :length], rtol=1e-5, atol=1e-5)
+
+
+def test_a_vision_transformer_gives_the_same_logits():
     shape, image = ViT(layers=1, width=16, heads=2, mlp_ratio=2), (16, 16, 3)
     keras.utils.set_random_seed(0)
     model = build_classifier(shape, 4, image)
