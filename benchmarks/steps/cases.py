@@ -6,9 +6,12 @@ import keras
 import numpy as np
 
 from recipes.gpt.model import Size, build_language_model
+from recipes.gpt.scale import suit_layers
 from recipes.vision.model import ResNet, ViT, build_classifier
+from recipes.vision.recipe import prepare
 
 CLASSES = 10
+ARCH = "gpt2"
 # AdamW and clipping as the recipes have them, at a constant rate.
 OPTIMIZER = {
     "learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.95, "epsilon": 1e-7, "weight_decay": 0.1,
@@ -57,7 +60,7 @@ class Case:
     def model(self) -> keras.Model:
         """The recipe's model with weights that are the same on each backend."""
         if self.is_text:
-            model = build_language_model("gpt2", self.shape, self.vocabulary, self.context)
+            model = build_language_model(ARCH, self.shape, self.vocabulary, self.context)
         else:
             model = build_classifier(self.shape, CLASSES, self.image)
         random = np.random.default_rng(0)
@@ -71,6 +74,13 @@ class Case:
             scale = 0.02 if "embedding" in variable.path else fan_in**-0.5 if fan_in else 0.1
             variable.assign(scale * drawn + (value if value.ndim == 1 else 0.0))
         return model
+
+    def suit(self, model: keras.Model) -> None:
+        """Arranges a model's products and attention as the recipe does."""
+        if self.is_text:
+            suit_layers(model, ARCH)
+        else:
+            prepare(model, self.shape, self.image)
 
     def loss(self) -> keras.losses.Loss:
         """The recipe's loss."""

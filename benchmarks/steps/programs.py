@@ -11,7 +11,6 @@ from benchmarks.steps.cases import CLASSES, OPTIMIZER, Case
 from benchmarks.steps.weights import take
 from keras_h0h1 import LossAdaptiveLearningRate, LossAware
 from recipes.common.training.optimizers import jit_compile
-from recipes.common.training.products import suit_compiler
 
 # Steps whose losses are compared: three updates, and the loss after them.
 COMPARED = 4
@@ -67,8 +66,8 @@ class Keras:
     Args:
         case: Model and batch.
         rule: Whether the rate follows the loss.
-        suited: Whether the model is brought into the form that suits the compiler, as the recipe
-            brings it.
+        suited: Whether products and attention are arranged for the compiler, as the recipe
+            arranges them.
     """
 
     def __init__(self, case: Case, rule: bool = False, suited: bool = True):
@@ -78,7 +77,7 @@ class Keras:
         optimizer = keras.optimizers.AdamW(**given)
         self.model = case.model()
         if suited:
-            suit_compiler(self.model)
+            case.suit(self.model)
         self.model.compile(
             LossAware(optimizer) if rule else optimizer,
             case.loss(),

@@ -9,7 +9,7 @@ from recipes.common.command_line.errors import InputError
 from recipes.common.command_line.options import option
 from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.training.attention import choose, flash_available
-from recipes.common.training.fused_attention import fuse_attention, restore_attention
+from recipes.common.training.attention_layers import restore_attention, suit_attention
 from recipes.common.training.optimizers import build_adamw, jit_compile
 from recipes.common.training.products import on_all_axes, suit_compiler
 from recipes.compilers.options import ForTarget
@@ -180,12 +180,23 @@ def compile_for_training(
 def prepare(model: keras.Model, config) -> keras.Model:
     """What is not saved with a model: to be done after it was built and after it was loaded."""
     language_model = language_model_of(model)
-    suit_compiler(language_model)
     flash, _ = choose_configured_attention(config)
-    fuse_attention(_attention_layers(language_model, config.arch), causal=True, flash=flash)
+    suit_layers(language_model, config.arch, flash)
     if config.remat == "blocks":
         rematerialise(language_model)
     return model
+
+
+def suit_layers(language_model: keras.Model, arch: str, flash: bool | None = None) -> None:
+    """Arranges products and attention as this device and its compiler handle them best.
+
+    Args:
+        language_model: As built or as loaded; nothing of this is saved with it.
+        arch: Its architecture.
+        flash: As of `attend`.
+    """
+    suit_compiler(language_model)
+    suit_attention(_attention_layers(language_model, arch), causal=True, flash=flash)
 
 
 def unprepare(language_model: keras.Model, arch: str) -> None:

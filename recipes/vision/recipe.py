@@ -16,8 +16,8 @@ from recipes.common.distribution.devices import ONE_DEVICE, Devices
 from recipes.common.files.writing import replace_folder
 from recipes.common.recipe import Recipe
 from recipes.common.training.attention import choose
+from recipes.common.training.attention_layers import suit_attention
 from recipes.common.training.experiment import Experiment, save_model
-from recipes.common.training.fused_attention import fuse_attention
 from recipes.common.training.optimizers import build_adamw, build_sgd, jit_compile
 from recipes.common.training.products import suit_compiler
 from recipes.common.training.task import Task, evaluation_batch
@@ -75,7 +75,7 @@ def prepare(model: keras.Model, shape: Shape, image_shape: tuple[int, int, int])
     suit_compiler(model)
     if sizes := shape.attention(image_shape):
         flash, _ = choose("auto", *sizes, causal=False)
-        fuse_attention(shape.attention_layers(model), causal=False, flash=flash)
+        suit_attention(shape.attention_layers(model), causal=False, flash=flash)
     return model
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recipes.common.training import attention
-from recipes.common.training.fused_attention import fuse_attention, restore_attention
+from recipes.common.training.attention_layers import restore_attention, suit_attention
 from recipes.common.training.splash import splash_attention
 from recipes.compilers.step import lower_step
 from recipes.gpt import scale
@@ -178,11 +178,11 @@ def test_attention_that_is_more_than_causal_is_left_alone(tpu):
     assert scale.ARCHITECTURES["llama"].attention_layers(windowed) == []
     # Layers that drop weights out have no kernel; asked for, that is an error.
     dropping = keras.layers.MultiHeadAttention(2, 32, dropout=0.1)
-    fuse_attention([dropping], causal=True, flash=None)
+    suit_attention([dropping], causal=True, flash=None)
     assert "_compute_attention" not in vars(dropping)
     for layers in ([dropping], []):
         with pytest.raises(ValueError, match="Received: attention=flash"):
-            fuse_attention(layers, causal=True, flash=True)
+            suit_attention(layers, causal=True, flash=True)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

@@ -1,8 +1,9 @@
-"""Fused attention in a model's layers, by what the recipe knows: causal or not, never padded.
+"""Attention in a model's layers, by what the recipe knows: causal or not, never padded.
 
 KerasHub's language models hand their causal mask over as an array, with which no kernel on TPU, and
-on GPU only one that reads the array, computes. What touches Keras' internals for this is
-`_compute_attention` alone, which Keras and KerasHub call with projected queries, keys and values.
+on GPU only one that reads the array, computes. On a CPU, attention written for its compiler takes a
+shorter step than Keras' own. What touches Keras' internals for this is `_compute_attention` alone,
+which Keras and KerasHub call with projected queries, keys and values.
 """
 
 from collections.abc import Iterable
@@ -10,9 +11,10 @@ from collections.abc import Iterable
 import keras
 
 from recipes.common.training.attention import attend, on_tpu
+from recipes.common.training.products import compiled_for_cpu
 
 
-class _Fused:
+class _Attend:
     """A layer's `_compute_attention` by `attend`."""
 
     def __init__(self, layer: keras.layers.Layer, causal: bool, flash: bool | None):
@@ -23,7 +25,7 @@ class _Fused:
         # After these: the mask, and in Keras' layer `training` and whether scores are returned.
         scores = kwargs.get("return_attention_scores", args[2] if len(args) > 2 else False)
         # A cache of keys, as while text is generated, has another length than the queries.
-        if scores or query.shape[1] != key.shape[1]:
+        if scores or query.shape[1] is None or query.shape[1] != key.shape[1]:
             return self.compute(query, key, value, *args, **kwargs)
         found = attend(query, key, value, self.causal, self.flash)
         return (found, None) if isinstance(self.layer, keras.layers.MultiHeadAttention) else found
@@ -43,10 +45,11 @@ def has_kernels() -> bool:
     return False
 
 
-def fuse_attention(layers: Iterable[keras.layers.Layer], causal: bool, flash: bool | None) -> None:
-    """Makes attention layers compute by `attend` where there are fused kernels; elsewhere nothing.
+def suit_attention(layers: Iterable[keras.layers.Layer], causal: bool, flash: bool | None) -> None:
+    """Makes attention layers compute by `attend`.
 
-    Layers that drop attention's weights out stay as they are: no kernel does that.
+    That is done where there are fused kernels, and where a step is compiled for a CPU; elsewhere
+    nothing. Layers that drop attention's weights out stay as they are: no kernel does that.
 
     Args:
         layers: Of Keras or KerasHub, as built or as loaded; nothing of this is saved with them.
@@ -56,7 +59,7 @@ def fuse_attention(layers: Iterable[keras.layers.Layer], causal: bool, flash: bo
     Raises:
         ValueError: If the kernel is asked for, and there is a layer, or no layer, to refuse it.
     """
-    if not has_kernels():
+    if not has_kernels() and (flash or not compiled_for_cpu()):
         return
     layers = list(layers)
     able = [layer for layer in layers if not getattr(layer, "_dropout", 0)]
@@ -66,12 +69,12 @@ def fuse_attention(layers: Iterable[keras.layers.Layer], causal: bool, flash: bo
             "`attention_layers`; use auto. Received: attention=flash"
         )
     for layer in able:
-        if not isinstance(layer._compute_attention, _Fused):
-            layer._compute_attention = _Fused(layer, causal, flash)
+        if not isinstance(layer._compute_attention, _Attend):
+            layer._compute_attention = _Attend(layer, causal, flash)
 
 
 def restore_attention(layers: Iterable[keras.layers.Layer]) -> None:
     """Gives the layers their own `_compute_attention` again."""
     for layer in layers:
-        if isinstance(layer._compute_attention, _Fused):
+        if isinstance(layer._compute_attention, _Attend):
             layer._compute_attention = layer._compute_attention.compute
