@@ -2,9 +2,9 @@
 
 Each case is trained by Keras as a recipe trains it, with plain AdamW and with the loss-driven rate,
 and by a step written by hand in the backend's own functions: the same mathematics, which the losses
-of the first steps show. On JAX and TensorFlow a Transformer is also trained as KerasHub builds it
-("as built"), without the products on two axes that the recipes ask for on a CPU. Each program is a
-process of its own, idle while another is timed. They are timed in turn, a block of steps at a time,
+of the first steps show. A Transformer is also trained as KerasHub and Keras make it ("as built"),
+without the products, attention and loss that the recipes have for a CPU. Each program is a process
+of its own, idle while another is timed. They are timed in turn, a block of steps at a time,
 and compared by the ratio of their times in one round, so that whatever else the machine does falls
 on all alike.
 
@@ -31,6 +31,7 @@ PROGRAM = "python -m benchmarks.speed"
 BACKENDS = ("jax", "tensorflow", "torch")
 STEPS = ("hand-written", "keras", "keras, loss-driven")
 AS_BUILT = "keras, as built"
+COMPILED = ("hand-written, torch.compile", "keras, torch.compile")
 
 
 @dataclasses.dataclass
@@ -42,6 +43,9 @@ class Speed:
         (), "those whose programs take part [default: those that are installed]"
     )
     blocks: int = option(20, "rounds, in which each program runs a block of steps", low=2, high=999)
+    torch_compile: bool = option(
+        False, "on PyTorch, compiled programs as well: minutes until they start"
+    )
     report_only: bool = option(False, "make the report of the results that are there")
 
     def __post_init__(self):
@@ -55,20 +59,24 @@ class Speed:
                 )
 
 
-def programs(backend: str, case: Case) -> tuple[str, ...]:
+def programs(backend: str, case: Case, torch_compile: bool = False) -> tuple[str, ...]:
     """The programs of a backend that a case compares.
 
-    `AS_BUILT`, without what the recipes do for XLA on a CPU, is one of its own where they do it.
+    `AS_BUILT` is one of its own where the recipes change something: a language model's loss, and
+    layers that XLA compiles for a CPU.
     """
-    return (*STEPS, AS_BUILT) if backend != "torch" and case.has_products else STEPS
+    on_torch = backend == "torch"
+    changed = case.is_text or (case.has_products and not on_torch)
+    built = (AS_BUILT,) if changed else ()
+    return STEPS + built + (COMPILED if on_torch and torch_compile else ())
 
 
-def compare(name: str, backends: Sequence[str], blocks: int) -> dict:
+def compare(name: str, backends: Sequence[str], blocks: int, torch_compile: bool = False) -> dict:
     """Times all programs of one case in turn.
 
     Returns:
         The settings, and for each program: seconds of its first step, losses of its first steps,
-        seconds of each block, bytes of memory.
+        seconds of each block, bytes of memory, calls of functions in a step.
 
     Raises:
         RuntimeError: If two programs of a backend do not do the same work.
@@ -76,7 +84,9 @@ def compare(name: str, backends: Sequence[str], blocks: int) -> dict:
     case = {**CASES, **TINY}[name]
     load = os.getloadavg()[0]
     workers = [
-        Worker(backend, step, name) for backend in backends for step in programs(backend, case)
+        Worker(backend, step, name)
+        for backend in backends
+        for step in programs(backend, case, torch_compile)
     ]
     workers.append(Worker(backends[0], "input", name))
     try:
@@ -99,7 +109,9 @@ def compare(name: str, backends: Sequence[str], blocks: int) -> dict:
             for worker in turned if index % 2 else turned[::-1]:
                 found[worker.name]["block_seconds"].append(worker.ask(str(case.steps)))
         for worker in workers:
-            found[worker.name]["memory_bytes"] = worker.ask("memory")
+            row = found[worker.name]
+            row["memory_bytes"] = worker.ask("memory")
+            row["python_calls"] = worker.ask("calls")
     finally:
         for worker in workers:
             worker.close()
@@ -119,7 +131,7 @@ def compare(name: str, backends: Sequence[str], blocks: int) -> dict:
 
 def _check(found: dict) -> None:
     """All hand-written steps and Keras with plain AdamW report the same losses."""
-    same_rate = ("hand-written", "keras", AS_BUILT)
+    same_rate = ("hand-written", "keras", AS_BUILT, *COMPILED)
     plain = {n: r["losses"] for n, r in found.items() if r["program"] in same_rate}
     first, losses = next(iter(plain.items()))
     for name, others in plain.items():
@@ -133,8 +145,9 @@ def run(config: Speed) -> list[dict]:
     """Runs the comparison and writes its results and the report."""
     results = []
     installed = [b for b in BACKENDS if importlib.util.find_spec(b)]
+    backends = config.backends or installed
     for name in () if config.report_only else config.cases:
-        results.append(compare(name, config.backends or installed, config.blocks))
+        results.append(compare(name, backends, config.blocks, config.torch_compile))
         write_result(f"speed_{name}", results[-1], of_backend=False)
     write_report(RESULTS)
     return results

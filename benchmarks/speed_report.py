@@ -46,7 +46,9 @@ def write_report(folder: pathlib.Path) -> None:
         "Made by `python -m benchmarks.speed` of `speed_*.json`, which have each block's time. All"
         " programs of a case report the same losses after three updates. A ratio is that of the"
         " times in one round: its median, and in brackets its quartiles. Above 1 is faster. The"
-        " times are medians and hold for this machine and its load alone.",
+        " times are medians and hold for this machine and its load alone. Python calls are of"
+        " functions, Python's and others, that Python makes in a step. All programs of a case"
+        " compile at once: the times of first steps compare with nothing else.",
     ]
     for result in results:
         lines += ["", *_section(result)]
@@ -69,9 +71,9 @@ def _section(result):
     yield ""
     yield (
         "| program | against the hand-written step of its backend | against Keras on TensorFlow |"
-        " ms a step | first step, s | memory, MB |"
+        " ms a step | Python calls a step | first step, s | memory, MB |"
     )
-    yield "|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|"
     programs = result["programs"]
     for name, row in programs.items():
         own = f"{row['backend']}: hand-written"
@@ -85,7 +87,8 @@ def _section(result):
         seconds = statistics.median(row["block_seconds"]) / result["steps_in_a_block"]
         yield (
             f"| {name} | {against[0]} | {against[1]} | {1e3 * seconds:,.1f} |"
-            f" {row['first_step_seconds']:,.1f} | {row['memory_bytes']['at_most'] / 1e6:,.0f} |"
+            f" {row['python_calls']:,.0f} | {row['first_step_seconds']:,.1f} |"
+            f" {row['memory_bytes']['at_most'] / 1e6:,.0f} |"
         )
     for backend in dict.fromkeys(row["backend"] for row in programs.values()):
         driven, plain = f"{backend}: keras, loss-driven", f"{backend}: keras"
@@ -97,6 +100,6 @@ def _section(result):
         if built in programs and plain in programs:
             yield ""
             yield (
-                f"The recipe's model against the one that KerasHub builds, {backend}:"
+                f"The recipe's step against KerasHub's layers and Keras' loss, {backend}:"
                 f" {quartiles(ratios(result, plain, built))}."
             )

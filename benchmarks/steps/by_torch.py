@@ -1,4 +1,4 @@
-"""A training step in PyTorch, not compiled."""
+"""A training step in PyTorch, which `torch.compile` may compile."""
 
 import functools
 from types import SimpleNamespace
@@ -50,9 +50,10 @@ OPS = SimpleNamespace(
 class Step:
     """One update each call."""
 
-    def __init__(self, case: Case, weights: dict, stats: dict):
+    def __init__(self, case: Case, weights: dict, stats: dict, compiled: bool = False):
         given = OPTIMIZER
         self.case, self.clip = case, given["global_clipnorm"]
+        self.loss = torch.compile(loss) if compiled else loss
         self.weights = keras.tree.map_structure(
             lambda w: torch.tensor(w, requires_grad=True), weights
         )
@@ -66,7 +67,7 @@ class Step:
     def __call__(self, x, y):
         """The loss before the update."""
         x, y = torch.from_numpy(x), torch.from_numpy(y)
-        found, self.stats = loss(OPS, self.case, self.weights, self.stats, x, y)
+        found, self.stats = self.loss(OPS, self.case, self.weights, self.stats, x, y)
         self.optimizer.zero_grad()
         found.backward()
         torch.nn.utils.clip_grad_norm_(self.flat, self.clip)

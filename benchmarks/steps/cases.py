@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from recipes.gpt.losses import TokenCrossEntropy
 from recipes.gpt.model import Size, build_language_model
 from recipes.gpt.scale import suit_layers
 from recipes.vision.model import ResNet, ViT, build_classifier
@@ -82,8 +83,10 @@ class Case:
         else:
             prepare(model, self.shape, self.image)
 
-    def loss(self) -> keras.losses.Loss:
-        """The recipe's loss."""
+    def loss(self, own: bool = False) -> keras.losses.Loss:
+        """The recipe's loss, or Keras' own with the same values."""
+        if self.is_text and not own:
+            return TokenCrossEntropy()
         if self.is_text:
             return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         return keras.losses.CategoricalCrossentropy(from_logits=True)

@@ -17,15 +17,21 @@ COMPARED = 4
 
 
 class Hand:
-    """A step written in the backend's own functions."""
+    """A step written in the backend's own functions.
 
-    def __init__(self, case: Case):
+    Args:
+        case: Model and batch.
+        compiled: Whether `torch.compile` compiles it; steps on JAX and TensorFlow always are.
+    """
+
+    def __init__(self, case: Case, compiled: bool = False):
         model = case.model()
         weights, stats = take(case, model)
         del model
         keras.utils.clear_session()
         module = importlib.import_module(f"benchmarks.steps.by_{keras.backend.backend()}")
-        self.step = module.Step(case, weights, stats)
+        options = {"compiled": True} if compiled else {}
+        self.step = module.Step(case, weights, stats, **options)
         self.batches = itertools.cycle(case.batches())
 
     def start(self) -> dict:
@@ -66,11 +72,14 @@ class Keras:
     Args:
         case: Model and batch.
         rule: Whether the rate follows the loss.
-        suited: Whether products and attention are arranged for the compiler, as the recipe
-            arranges them.
+        suited: Whether products, attention and loss are the recipe's, and not KerasHub's and
+            Keras' own.
+        jit: Keras' `jit_compile` [default: as the recipe has it].
     """
 
-    def __init__(self, case: Case, rule: bool = False, suited: bool = True):
+    def __init__(
+        self, case: Case, rule: bool = False, suited: bool = True, jit: bool | None = None
+    ):
         given = dict(OPTIMIZER)
         if rule:
             given["learning_rate"] = LossAdaptiveLearningRate(given["learning_rate"])
@@ -80,8 +89,8 @@ class Keras:
             case.suit(self.model)
         self.model.compile(
             LossAware(optimizer) if rule else optimizer,
-            case.loss(),
-            jit_compile=jit_compile("auto"),
+            case.loss(own=not suited),
+            jit_compile=jit_compile("auto") if jit is None else jit,
         )
         self.batches = itertools.cycle(case.batches())
 
@@ -152,5 +161,7 @@ PROGRAMS = {
     "keras": Keras,
     "keras, loss-driven": lambda case: Keras(case, rule=True),
     "keras, as built": lambda case: Keras(case, suited=False),
+    "hand-written, torch.compile": lambda case: Hand(case, compiled=True),
+    "keras, torch.compile": lambda case: Keras(case, jit=True),
     "input": Input,
 }

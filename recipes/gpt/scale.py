@@ -15,7 +15,7 @@ from recipes.common.training.products import on_all_axes, suit_compiler
 from recipes.compilers.options import ForTarget
 from recipes.gpt.architectures import ARCHITECTURES
 from recipes.gpt.cost import HARDWARE
-from recipes.gpt.losses import BlockedTraining, MeanOfLosses
+from recipes.gpt.losses import BlockedTraining, MeanOfLosses, TokenCrossEntropy
 from recipes.gpt.model import SIZES, build_language_model
 
 # A usual share of the peak for dense Transformers of this size on one device.
@@ -170,10 +170,7 @@ def compile_for_training(
     model: keras.Model, optimizer: keras.optimizers.Optimizer, jit: bool
 ) -> None:
     """Compiles a language model, or the model that trains one, with its cross-entropy."""
-    blocked = isinstance(model, BlockedTraining)
-    loss = (
-        MeanOfLosses() if blocked else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    )
+    loss = MeanOfLosses() if isinstance(model, BlockedTraining) else TokenCrossEntropy()
     model.compile(optimizer, loss, jit_compile=jit)
 
 

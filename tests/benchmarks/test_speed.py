@@ -30,6 +30,7 @@ def test_the_report_pairs_the_blocks_of_a_round(tmp_path):
         return {
             "backend": "jax", "program": program, "first_step_seconds": 1.0,
             "block_seconds": seconds, "memory_bytes": {"at_most": 5e6, "when_built": 4e6},
+            "python_calls": 1234.0,
         }  # fmt: skip
 
     programs = {
@@ -48,10 +49,24 @@ def test_the_report_pairs_the_blocks_of_a_round(tmp_path):
     write_report(tmp_path)
     text = (tmp_path / "SPEED.md").read_text()
     # Of the medians, 2 and 4 s, the same; of the loss-driven rate 1.1 times as long, always.
-    assert "| jax: keras | 0.500 (0.500 to 0.500) | - | 2,000.0 | 1.0 | 5 |" in text
+    assert "| jax: keras | 0.500 (0.500 to 0.500) | - | 2,000.0 | 1,234 | 1.0 | 5 |" in text
     assert "Time with the loss-driven rate over without, jax: 1.100 (1.100 to 1.100)." in text
-    assert "the one that KerasHub builds, jax: 1.500 (1.500 to 1.500)." in text
+    assert (
+        "The recipe's step against KerasHub's layers and Keras' loss, jax: 1.500 (1.500 to 1.500)."
+        in text
+    )
     assert "load average before they started 0.3." in text
+
+
+def test_what_the_recipes_change_is_a_program_of_its_own():
+    gpt, resnet, vit = (TINY[name] for name in ("gpt", "resnet", "vit"))
+    for backend in speed.BACKENDS:
+        on_torch = backend == "torch"
+        assert speed.AS_BUILT in speed.programs(backend, gpt)
+        assert (speed.AS_BUILT in speed.programs(backend, vit)) != on_torch
+        assert speed.programs(backend, resnet) == speed.STEPS
+        added = set(speed.programs(backend, gpt, True)) - set(speed.programs(backend, gpt))
+        assert added == (set(speed.COMPILED) if on_torch else set())
 
 
 def test_steps_that_differ_are_refused():
@@ -71,5 +86,7 @@ def test_a_worker_answers_and_ends():
     assert worker.ask("start")["losses"] is None
     assert worker.ask("3") > 0
     assert worker.ask("memory")["at_most"] > 0
+    # A step of it makes hundreds.
+    assert 10 < worker.ask("calls") < 1e5
     worker.close()
     assert worker.process.returncode == 0

@@ -8,7 +8,7 @@ from keras import ops
 import keras_h0h1
 from recipes.compilers.deferred import deferred
 from recipes.gpt._xla import compile_step
-from recipes.gpt.losses import BlockedTraining, blocked_cross_entropy
+from recipes.gpt.losses import BlockedTraining, TokenCrossEntropy, blocked_cross_entropy
 from recipes.gpt.model import Size, build_language_model
 from recipes.gpt.recipe import RECIPE
 from recipes.gpt.scale import compile_for_training, language_model_of, rematerialise
@@ -228,3 +228,34 @@ def test_the_logits_are_never_held_whole():
 
     logits = 4 * batch * time * vocabulary
     assert temporary(0) - temporary(4) > 0.9 * logits
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_the_loss_of_whole_logits_and_its_gradient(scale):
+    """Against NumPy in float64; at 300 an exponential that is not shifted overflows."""
+    random = np.random.default_rng(0)
+    logits = scale * random.standard_normal((BATCH, TIME, VOCABULARY))
+    targets = random.integers(0, VOCABULARY, (BATCH, TIME), "int32")
+    weights = random.random((BATCH, TIME)).astype("float32")
+    shifted = logits - logits.max(-1, keepdims=True)
+    p = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
+    chosen = np.eye(VOCABULARY)[targets]
+    expected = np.log(np.exp(shifted).sum(-1)) - (shifted * chosen).sum(-1)
+    found = TokenCrossEntropy(reduction="none")(targets, logits.astype("float32"))
+    np.testing.assert_allclose(ops.convert_to_numpy(found), expected, rtol=1e-5, atol=1e-5)
+    kinds = [TokenCrossEntropy(), keras.losses.SparseCategoricalCrossentropy(from_logits=True)]
+    for loss in kinds:
+        total = float(loss(targets, logits.astype("float32"), sample_weight=weights))
+        assert total == pytest.approx((expected * weights).mean(), rel=1e-5)
+    # One step of gradient descent at rate 1 on the logits themselves.
+    layer = keras.layers.Embedding(1, BATCH * TIME * VOCABULARY)
+    model = keras.Sequential([layer, keras.layers.Reshape((BATCH * TIME, VOCABULARY))])
+    model.build((1, 1))
+    layer.set_weights([logits.reshape(1, -1)])
+    model.compile(keras.optimizers.SGD(1.0), TokenCrossEntropy(), jit_compile=False)
+    before = layer.get_weights()[0]
+    model.train_on_batch(np.zeros((1, 1), "int32"), targets.reshape(1, -1))
+    moved = (before - layer.get_weights()[0]).reshape(p.shape) * BATCH * TIME
+    np.testing.assert_allclose(moved, p - chosen, atol=1e-4 * scale)
+    again = keras.losses.deserialize(keras.losses.serialize(TokenCrossEntropy()))
+    assert type(again) is TokenCrossEntropy
