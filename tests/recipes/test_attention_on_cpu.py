@@ -1,4 +1,4 @@
-"""Attention that is written for a CPU's compiler gives what the formula and the layers give."""
+"""Attention written for JAX's compiler for CPUs gives what the formula and the layers give."""
 
 import keras
 import numpy as np
@@ -6,13 +6,12 @@ import pytest
 
 from recipes.common.training.attention import attend, attention_by_products, plain_attention
 from recipes.common.training.attention_layers import restore_attention, suit_attention
-from recipes.common.training.products import compiled_for_cpu
 from recipes.gpt.model import Size, build_language_model
 from recipes.gpt.scale import suit_layers, unprepare
 from recipes.vision.model import ViT, build_classifier
 from recipes.vision.recipe import prepare
 
-COMPILES = keras.backend.backend() != "torch"
+ON_JAX = keras.backend.backend() == "jax"
 VOCABULARY, CONTEXT = 50, 12
 
 
@@ -31,7 +30,9 @@ def test_it_is_the_formula(causal, dtype, tolerance):
     assert keras.backend.standardize_dtype(found.dtype) == dtype
     found = keras.ops.convert_to_numpy(keras.ops.cast(found, "float32"))
     np.testing.assert_allclose(found, plain_attention(*rounded, causal=causal), atol=tolerance)
-    # The same by what the layers call, in whichever way it is computed on this backend.
+    # The same by what the layers call. On TensorFlow it is Keras' own, which rounds the logits.
+    if dtype == "bfloat16" and keras.backend.backend() == "tensorflow":
+        return
     others = keras.ops.convert_to_numpy(keras.ops.cast(attend(*tensors, causal), "float32"))
     np.testing.assert_allclose(others, found, atol=tolerance)
 
@@ -50,7 +51,7 @@ def test_a_language_model_has_the_values_and_gradients_of_its_layers(arch):
     own, suited = models
     suit_layers(suited, arch)
     changed = ["_compute_attention" in vars(x) for x in suited._flatten_layers()]
-    assert sum(changed) == (2 if COMPILES else 0)
+    assert sum(changed) == (2 if ON_JAX else 0)
     expected = own.predict_on_batch(x)
     np.testing.assert_allclose(suited.predict_on_batch(x), expected, rtol=1e-5, atol=1e-5)
     before = [keras.ops.convert_to_numpy(w).copy() for w in own.trainable_variables]
@@ -73,7 +74,7 @@ def test_a_vision_transformer_gives_the_same_logits():
     plain = keras.ops.convert_to_numpy(model(images))
     prepare(model, shape, image)
     layers = shape.attention_layers(model)
-    assert ["_compute_attention" in vars(x) for x in layers] == 2 * [COMPILES]
+    assert ["_compute_attention" in vars(x) for x in layers] == 2 * [ON_JAX]
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model(images)), plain, atol=1e-5)
     restore_attention(layers)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model(images)), plain, atol=1e-5)
@@ -86,7 +87,7 @@ def test_a_length_that_is_open_and_dropout_are_left_to_the_layer():
     x = np.random.default_rng(0).standard_normal((2, 5, 8)).astype("float32")
     expected = model.predict(x, verbose=0)
     suit_attention(layers, causal=True, flash=None)
-    assert ["_compute_attention" in vars(layer) for layer in layers] == [COMPILES, False]
+    assert ["_compute_attention" in vars(layer) for layer in layers] == [ON_JAX, False]
     # TensorFlow's `predict` is traced for any length here.
     model.make_predict_function(force=True)
     for one, other in zip(model.predict(x, verbose=0), expected, strict=True):
@@ -97,4 +98,3 @@ def test_a_fused_kernel_that_is_asked_for_is_not_replaced():
     layer = keras.layers.MultiHeadAttention(2, 4)
     suit_attention([layer], causal=True, flash=True)
     assert "_compute_attention" not in vars(layer)
-    assert compiled_for_cpu() == COMPILES

@@ -1,17 +1,16 @@
 """Attention in a model's layers, by what the recipe knows: causal or not, never padded.
 
 KerasHub's language models hand their causal mask over as an array, with which no kernel on TPU, and
-on GPU only one that reads the array, computes. On a CPU, attention written for its compiler takes a
-shorter step than Keras' own. What touches Keras' internals for this is `_compute_attention` alone,
-which Keras and KerasHub call with projected queries, keys and values.
+on GPU only one that reads the array, computes. On a CPU, JAX takes a shorter step with attention
+that is written for its compiler. What touches Keras' internals for this is `_compute_attention`
+alone, which Keras and KerasHub call with projected queries, keys and values.
 """
 
 from collections.abc import Iterable
 
 import keras
 
-from recipes.common.training.attention import attend, on_tpu
-from recipes.common.training.products import compiled_for_cpu
+from recipes.common.training.attention import attend, on_tpu, products_are_faster
 
 
 class _Attend:
@@ -48,8 +47,8 @@ def has_kernels() -> bool:
 def suit_attention(layers: Iterable[keras.layers.Layer], causal: bool, flash: bool | None) -> None:
     """Makes attention layers compute by `attend`.
 
-    That is done where there are fused kernels, and where a step is compiled for a CPU; elsewhere
-    nothing. Layers that drop attention's weights out stay as they are: no kernel does that.
+    That is done where there are fused kernels, and on JAX on a CPU; elsewhere nothing. Layers that
+    drop attention's weights out stay as they are: no kernel does that.
 
     Args:
         layers: Of Keras or KerasHub, as built or as loaded; nothing of this is saved with them.
@@ -59,7 +58,7 @@ def suit_attention(layers: Iterable[keras.layers.Layer], causal: bool, flash: bo
     Raises:
         ValueError: If the kernel is asked for, and there is a layer, or no layer, to refuse it.
     """
-    if not has_kernels() and (flash or not compiled_for_cpu()):
+    if not has_kernels() and (flash or not products_are_faster()):
         return
     layers = list(layers)
     able = [layer for layer in layers if not getattr(layer, "_dropout", 0)]
