@@ -55,6 +55,11 @@ def write_report(folder: pathlib.Path) -> None:
     (folder / "SPEED.md").write_text("\n".join(lines) + "\n", "utf-8")
 
 
+def _calls(row):
+    # The first results have none.
+    return f"{row['python_calls']:,.0f}" if "python_calls" in row else "-"
+
+
 def _section(result):
     environment = result["environment"]
     versions = environment["versions"]
@@ -68,6 +73,9 @@ def _section(result):
         f" ({environment['processor']}), load average before they started"
         f" {result['load_average_before']:.1f}. {versions}; {result['date']}."
     )
+    if "note" in result:
+        yield ""
+        yield result["note"]
     yield ""
     yield (
         "| program | against the hand-written step of its backend | against Keras on TensorFlow |"
@@ -87,7 +95,7 @@ def _section(result):
         seconds = statistics.median(row["block_seconds"]) / result["steps_in_a_block"]
         yield (
             f"| {name} | {against[0]} | {against[1]} | {1e3 * seconds:,.1f} |"
-            f" {row['python_calls']:,.0f} | {row['first_step_seconds']:,.1f} |"
+            f" {_calls(row)} | {row['first_step_seconds']:,.1f} |"
             f" {row['memory_bytes']['at_most'] / 1e6:,.0f} |"
         )
     for backend in dict.fromkeys(row["backend"] for row in programs.values()):
