@@ -146,6 +146,11 @@ def run(config: Speed) -> list[dict]:
     results = []
     installed = [b for b in BACKENDS if importlib.util.find_spec(b)]
     backends = config.backends or installed
+    if config.torch_compile and "torch" not in backends:
+        raise InputError(
+            "`torch.compile` needs PyTorch among the backends. "
+            f"Received: torch_compile=True, backends={','.join(backends)}"
+        )
     for name in () if config.report_only else config.cases:
         results.append(compare(name, backends, config.blocks, config.torch_compile))
         write_result(f"speed_{name}", results[-1], of_backend=False)

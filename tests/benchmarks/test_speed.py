@@ -69,6 +69,12 @@ def test_what_the_recipes_change_is_a_program_of_its_own():
         assert added == (set(speed.COMPILED) if on_torch else set())
 
 
+def test_compiling_without_pytorch_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        speed.main(["--backends", "jax", "--torch-compile"])
+    assert "Received: torch_compile=True, backends=jax" in capsys.readouterr().err
+
+
 def test_steps_that_differ_are_refused():
     rows = {
         "a": {"program": "hand-written", "losses": [7.0, 6.9]},
