@@ -111,7 +111,7 @@ class TokenCrossEntropy(keras.losses.Loss):
 
     Keras' `SparseCategoricalCrossentropy(from_logits=True)` has the same values. On a CPU it takes
     longer: on JAX it multiplies by an array of ones and zeros as large as the logits, on PyTorch it
-    moves the classes to the second axis.
+    moves the classes to the second axis. TensorFlow has an operation of its own, which is used.
 
     Example: with logits that are all equal, the loss is the logarithm of the vocabulary's size.
 
@@ -131,7 +131,7 @@ class TokenCrossEntropy(keras.losses.Loss):
         # Keras has made them floats, as all targets.
         targets = ops.cast(y_true, "int32")
         if keras.backend.backend() == "tensorflow":
-            # It has one operation for this, which reads the logits fewer times.
+            # It has one operation for this.
             return ops.sparse_categorical_crossentropy(targets, y_pred, from_logits=True)
         chosen = targets[..., None]
         return ops.logsumexp(y_pred, axis=-1) - ops.take_along_axis(y_pred, chosen, axis=-1)[..., 0]

@@ -15,50 +15,26 @@ from recipes.common.training.products import (
 )
 from recipes.compilers.deferred import deferred
 from recipes.compilers.step import lower_step
-from recipes.gpt.model import Size, build_language_model
 from recipes.gpt.scale import rematerialise, suit_layers
-from recipes.vision.model import ViT, build_classifier
-
-VOCABULARY, CONTEXT = 50, 12
-
-
-def language_model(arch):
-    keras.utils.set_random_seed(0)
-    return build_language_model(arch, Size(2, 16, 2, 24), VOCABULARY, CONTEXT)
-
-
-def tokens():
-    windows = np.random.default_rng(0).integers(0, VOCABULARY, (3, CONTEXT + 1), "int32")
-    return windows[:, :-1], windows[:, 1:]
-
-
-def compiled(model):
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
-    return model
+from tests.recipes.small_models import (
+    CONTEXT,
+    VIT,
+    assert_train_alike,
+    compiled,
+    language_model,
+    logits_of_images,
+    vision_transformer,
+)
 
 
 @pytest.mark.parametrize("arch", ["gpt2", "llama"])
 @pytest.mark.parametrize("remat", [False, True])
 def test_values_and_gradients_are_those_of_the_layers(arch, remat):
-    x, y = tokens()
-    models = [compiled(language_model(arch)) for _ in range(2)]
-    on_two_axes(models[1])
+    own, changed = (compiled(language_model(arch)) for _ in range(2))
+    on_two_axes(changed)
     if remat:
-        rematerialise(models[1])
-    plain, flat = (model.predict_on_batch(x) for model in models)
-    np.testing.assert_allclose(flat, plain, rtol=1e-5, atol=1e-5)
-    before = [keras.ops.convert_to_numpy(w).copy() for w in models[0].trainable_variables]
-    for model in models:
-        model.train_on_batch(x, y)
-    # At rate 1 the weights moved by their gradients.
-    pairs = zip(models[0].trainable_variables, models[1].trainable_variables, strict=True)
-    for old, (one, other) in zip(before, pairs, strict=True):
-        moved, found = (keras.ops.convert_to_numpy(w) - old for w in (one, other))
-        # A shift of all keys alone has no gradient: rounding is all that there is to compare.
-        if "key/bias" not in one.path:
-            assert np.abs(moved).max() > 0, one.path
-        np.testing.assert_allclose(found, moved, rtol=1e-4, atol=1e-6, err_msg=one.path)
+        rematerialise(changed)
+    assert_train_alike(own, changed)
 
 
 @pytest.mark.parametrize(
@@ -140,16 +116,13 @@ def test_a_length_that_is_open_is_left_to_the_layer():
 
 
 def test_a_vision_transformer_gives_the_same_logits():
-    shape, image = ViT(layers=1, width=16, heads=2, mlp_ratio=2), (16, 16, 3)
-    keras.utils.set_random_seed(0)
-    model = build_classifier(shape, 4, image)
-    images = np.random.default_rng(0).standard_normal((2, *image)).astype("float32")
-    plain = keras.ops.convert_to_numpy(model(images))
+    model = vision_transformer()
+    plain = logits_of_images(model)
     on_two_axes(model)
-    # Query, key, value, output, two of the MLP, and the head.
+    # Of each block query, key, value, output and two of the MLP; and the head.
     changed = [layer for layer in model._flatten_layers() if "call" in vars(layer)]
-    assert len(changed) == 7
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(images)), plain, atol=1e-5)
+    assert len(changed) == 6 * VIT.layers + 1
+    np.testing.assert_allclose(logits_of_images(model), plain, atol=1e-5)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="reads what JAX's compiler made")

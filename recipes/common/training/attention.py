@@ -36,7 +36,8 @@ def on_tpu() -> bool:
 def products_are_faster() -> bool:
     """Whether `attention_by_products` takes a shorter step than Keras' own attention.
 
-    It does on JAX on a CPU; on TensorFlow there is no difference, and PyTorch has a kernel.
+    It does on JAX on a CPU (`benchmarks/results/SPEED.md`). On TensorFlow no difference was seen,
+    and PyTorch has a kernel.
     """
     return keras.backend.backend() == "jax" and compiled_for_cpu()
 
@@ -71,8 +72,8 @@ def attend(query, key, value, causal: bool, flash: bool | None = None):
 def attention_by_products(query, key, value, causal: bool):
     """Attention in two products with the heads before the time, as XLA's CPU compiler wants it.
 
-    Keras' own attention on JAX is an `einsum` with the time first, whose compiled step copies and
-    transposes twice as many bytes. Arguments as of `attend`.
+    Keras' own attention on JAX is an `einsum` with the time first, around which that compiler puts
+    more copies and transpositions. Arguments as of `attend`.
     """
     ops = keras.ops
     # As JAX's own attention does: an exponential needs more than half precision.

@@ -24,7 +24,7 @@ class _Attend:
         # After these: the mask, and in Keras' layer `training` and whether scores are returned.
         scores = kwargs.get("return_attention_scores", args[2] if len(args) > 2 else False)
         # A cache of keys, as while text is generated, has another length than the queries.
-        if scores or query.shape[1] is None or query.shape[1] != key.shape[1]:
+        if scores or query.shape[1] != key.shape[1]:
             return self.compute(query, key, value, *args, **kwargs)
         found = attend(query, key, value, self.causal, self.flash)
         return (found, None) if isinstance(self.layer, keras.layers.MultiHeadAttention) else found
